@@ -1,0 +1,38 @@
+"""The log as this service opens it: with the curves kept inside the appending transaction."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from db import rollups
+from db.workspace import Workspace
+from events.log import Log
+from events.types import Recorded, StepsCompleted
+from projections import curves
+from projections.fold import EMPTY, FOLDED, Follower, State, fold
+
+
+def _inline(connection: Any, facts: Sequence[Recorded]) -> None:
+    if rows := curves.partials(facts):
+        rollups.merge(connection, rows)
+
+
+def open_log(workspace: Workspace, actor: str, *, create: bool = False) -> Log:
+    """This process's log; one per process. Raises LogUnreadable."""
+    return Log(workspace.log, actor, inline=_inline, create=create)
+
+
+def follow(log: Log) -> Follower:
+    """State at the head of the log, cheaply kept up to date."""
+    return Follower(lambda after: log.read(after, types=FOLDED))
+
+
+def state_at(log: Log, to: int | None = None) -> State:
+    """The state as of a position (None: now), folded from the first fact."""
+    return fold(log.read(0, to=to, types=FOLDED), EMPTY)
+
+
+def newest_steps(log: Log, state: State, to: int | None = None, n: int = 32) -> list[Recorded]:
+    """The newest StepsCompleted facts of the newest run, oldest first: what the status document asks for."""
+    if state.run.latest is None:
+        return []
+    return log.last(n, StepsCompleted, stream=f"run/{state.run.latest}", to=to)

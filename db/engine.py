@@ -1,0 +1,131 @@
+"""Connections to the log's file: one SQLite that is known good, every pragma set and checked."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: 3.7.0–3.51.2 can lose commits when two connections write and checkpoint a WAL; these branches are repaired.
+REPAIRED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
+
+BUSY_MS = 10_000
+PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": 2,  # FULL: acknowledged means on the disk
+    "busy_timeout": BUSY_MS,
+    "foreign_keys": 1,
+    "recursive_triggers": 1,  # else REPLACE walks past the trigger that refuses DELETE
+    "trusted_schema": 0,
+    "temp_store": 2,  # memory: sorting needs no free disk
+    "cache_size": -65536,
+    "journal_size_limit": 268435456,
+}
+
+
+class LogUnreadable(Exception):
+    """The log's file cannot be used: what, where and what to do."""
+
+
+def has_wal_race(version: tuple[int, ...]) -> bool:
+    """Does this SQLite version carry the WAL-reset race?"""
+    if version < (3, 7, 0) or version == (3, 52, 0):  # 3.52.0 was withdrawn
+        return version == (3, 52, 0)
+    if version >= REPAIRED[0]:
+        return False
+    return not any(version[:2] == good[:2] and version >= good for good in REPAIRED)
+
+
+def driver() -> ModuleType:
+    """The SQLite module to use: pysqlite3 where installed, else Python's own when it is new enough."""
+    try:
+        import pysqlite3
+    except ImportError:
+        module: ModuleType = sqlite3
+    else:
+        module = pysqlite3
+    version = module.sqlite_version_info
+    if has_wal_race(version):
+        raise LogUnreadable(
+            f"SQLite {module.sqlite_version} can lose committed data (WAL-reset race, 3.7.0 to 3.51.2). "
+            "Install pysqlite3 0.6.1 or newer, or a Python built with SQLite 3.51.3 or newer."
+        )
+    return module
+
+
+def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any:
+    """A connection in autocommit mode (`isolation_level=None`): transactions begin by name only.
+
+    Raises LogUnreadable when the file is missing, is no database, or a pragma did not take effect.
+    """
+    module = driver()
+    if not create and not path.exists():
+        raise LogUnreadable(f"{path} is not there. Make a workspace with `evertrain init --base DIR`.")
+    # Read-only by pragma, not by URI mode: a WAL left by a crash needs a reader that may recover it.
+    connection = module.connect(
+        str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
+    )
+    try:
+        for name, wanted in PRAGMAS.items():
+            connection.execute(f"PRAGMA {name}={wanted}")
+            got = connection.execute(f"PRAGMA {name}").fetchone()[0]
+            if got != wanted:
+                raise LogUnreadable(
+                    f"{path}: PRAGMA {name} is {got!r} instead of {wanted!r}. The log needs a local file "
+                    "system with locks and shared memory (no network share)."
+                )
+        if read_only:
+            connection.execute("PRAGMA query_only=1")
+    except module.DatabaseError as error:
+        connection.close()
+        raise LogUnreadable(
+            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
+        ) from error
+    except LogUnreadable:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def immediate(connection: Any) -> Iterator[Any]:
+    """A write transaction: the write lock is taken at once, so nothing read inside can be stale."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def busy(error: BaseException) -> bool:
+    """Is this the lock of another process, held past the time-out?"""
+    return "locked" in str(error) or "busy" in str(error)
+
+
+def retry_busy(action: Callable[[], T], pause: Callable[[int], None], times: int = 5) -> T:
+    """Do it; while another process holds the write lock past the time-out, `pause(n)` and do it again."""
+    module = driver()
+    for n in range(times):
+        try:
+            return action()
+        except module.OperationalError as error:
+            if not busy(error) or n == times - 1:
+                raise
+            pause(n)
+    raise AssertionError("unreachable")
+
+
+def sqlmodel_engine(path: Path) -> Any:
+    """A SQLAlchemy engine over the same connections, for queries where rows are wanted as objects."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    return create_engine(
+        "sqlite://", module=driver(), creator=lambda: connect(path, read_only=True), poolclass=NullPool
+    )

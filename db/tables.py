@@ -1,0 +1,121 @@
+"""The rows: one class a table, the single source of the schema. Bytes without meaning.
+
+The hot path writes these columns through the driver (`db.engine`); a test holds its SQL and the migrations
+against the classes here.
+"""
+
+from typing import Any, ClassVar
+
+from sqlalchemy import REAL, Column, Index, Integer, LargeBinary, Text, text
+from sqlmodel import Field, SQLModel
+
+STRICT = {"sqlite_strict": True}
+
+
+def _text(**more: Any) -> Any:
+    return Field(sa_column=Column(Text, nullable=False, **more))
+
+
+def _integer(**more: Any) -> Any:
+    return Field(sa_column=Column(Integer, **({"nullable": False} | more)))
+
+
+class EventRow(SQLModel, table=True):
+    """One fact: the envelope and its payload as JSON."""
+
+    __tablename__: ClassVar[Any] = "event"
+    __table_args__ = (
+        Index("event_type", "type", "seq"),
+        Index("event_stream", "stream", "seq"),
+        Index("event_actor", "actor", "seq"),
+        # partial: steps, nine rows in ten, have neither
+        Index("event_correlation", "correlation", "seq", sqlite_where=text("correlation IS NOT NULL")),
+        Index("event_causation", "causation", "seq", sqlite_where=text("causation IS NOT NULL")),
+        STRICT,
+    )
+
+    seq: int = _integer(primary_key=True, autoincrement=False)
+    at: int = _integer()  # µs since the epoch
+    actor: str = _text()
+    stream: str = _text()
+    type: str = _text()
+    version: int = _integer()
+    causation: int | None = _integer(nullable=True)
+    correlation: int | None = _integer(nullable=True)
+    data: str = _text()
+
+
+class CommitRow(SQLModel, table=True):
+    """One append: which facts, and the chain's head after them."""
+
+    __tablename__: ClassVar[Any] = "commit_log"
+    __table_args__ = (STRICT,)
+
+    first_seq: int = _integer(primary_key=True, autoincrement=False)
+    last_seq: int = _integer(unique=True)
+    at: int = _integer()
+    prev_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class CommandRow(SQLModel, table=True):
+    """An answered command: the same key gets the same answer again. May be pruned by age."""
+
+    __tablename__: ClassVar[Any] = "command"
+    __table_args__ = (STRICT,)
+
+    key: str = _text(primary_key=True)
+    first_seq: int = _integer()
+    last_seq: int = _integer()
+    request_hash: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    at: int = _integer()
+
+
+class RollupRow(SQLModel, table=True):
+    """One bucket of a metric: global steps [bucket * width, (bucket + 1) * width), width 64 * 4^lvl.
+
+    The metric leads the key, so a chart over all runs and one over a single run are both one range.
+    """
+
+    __tablename__: ClassVar[Any] = "rollup"
+    __table_args__ = ({**STRICT, "sqlite_with_rowid": False},)
+
+    metric: str = _text(primary_key=True)
+    lvl: int = _integer(primary_key=True, autoincrement=False)
+    bucket: int = _integer(primary_key=True, autoincrement=False)
+    run: str = _text(primary_key=True)
+    attempt: int = _integer(primary_key=True, autoincrement=False)
+    n: int = _integer()  # finite values
+    n_nonfinite: int = _integer()
+    sum: float = Field(sa_column=Column(REAL, nullable=False))
+    min: float | None = Field(sa_column=Column(REAL, nullable=True))
+    max: float | None = Field(sa_column=Column(REAL, nullable=True))
+    last: float | None = Field(sa_column=Column(REAL, nullable=True))
+    last_step: int = _integer()  # global step of `last`
+
+
+class SnapshotRow(SQLModel, table=True):
+    """A fold's state at a position: a cache, deletable at any time."""
+
+    __tablename__: ClassVar[Any] = "snapshot"
+    __table_args__ = (STRICT,)
+
+    projection: str = _text(primary_key=True)
+    version: int = _integer(primary_key=True, autoincrement=False)
+    seq: int = _integer(primary_key=True, autoincrement=False)
+    digest: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+    data: str = _text()
+
+
+class HeartbeatRow(SQLModel, table=True):
+    """Liveness, overwritten in place, never folded."""
+
+    __tablename__: ClassVar[Any] = "heartbeat"
+    __table_args__ = (STRICT,)
+
+    role: str = _text(primary_key=True)
+    pid: int = _integer()
+    phase: str = _text()
+    step: int | None = _integer(nullable=True)
+    at: int = _integer()  # µs since the epoch
+    sample: str | None = Field(sa_column=Column(Text, nullable=True))  # the newest resource sample, JSON

@@ -1,0 +1,97 @@
+"""Facts as JSON text and back; numbers JSON cannot hold (NaN, Inf) are carried beside their place."""
+
+import math
+from typing import Any
+
+import msgspec
+
+from events import types
+from events.types import Event
+from events.upcast import UPCASTS, Upcasts, upcast
+
+#: Every fact by its stored name.
+TYPES: dict[str, type[Event]] = {
+    name: thing
+    for name, thing in vars(types).items()
+    if isinstance(thing, type) and issubclass(thing, Event) and thing is not Event
+}
+
+NONFINITE = "nonfinite"
+_KINDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+class UnknownFact(Exception):
+    """The log holds a fact that this software does not know: it was written by a newer one."""
+
+
+def stream_of(event: Event) -> str:
+    """The story a fact belongs to, as its class says."""
+    pattern = type(event).STREAM
+    if "{" not in pattern:
+        return pattern
+    field = pattern[pattern.index("{") + 1 : -1]
+    return f"{pattern[: pattern.index('{')]}{getattr(event, field)}"
+
+
+def encode(event: Event) -> str:
+    """The payload as compact JSON.
+
+    A non-finite float becomes null, and `nonfinite` names its place and kind: {"columns.loss.3": "nan"}.
+    """
+    data = msgspec.to_builtins(event)
+    lost: dict[str, str] = {}
+    for key, value in data.items():
+        if isinstance(value, float | dict | list | tuple):
+            data[key] = _finite(value, key, lost)
+    if lost:
+        data[NONFINITE] = lost
+    return msgspec.json.encode(data).decode()
+
+
+def _finite(value: Any, place: str, lost: dict[str, str]) -> Any:
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        lost[place] = "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item, f"{place}.{key}", lost) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item, f"{place}.{n}", lost) for n, item in enumerate(value)]
+    return value
+
+
+def _restore(data: dict[str, Any], lost: dict[str, str]) -> None:
+    for place, kind in lost.items():
+        target: Any = data
+        *way, last = place.split(".")
+        for key in way:
+            target = target[int(key)] if isinstance(target, list) else target[key]
+        if isinstance(target, list):
+            target[int(last)] = _KINDS[kind]
+        else:
+            target[last] = _KINDS[kind]
+
+
+_DECODERS = {name: msgspec.json.Decoder(cls) for name, cls in TYPES.items()}
+
+
+def decode(name: str, version: int, data: str, upcasts: Upcasts = UPCASTS) -> Event:
+    """The fact of a stored row.
+
+    Raises UnknownFact for a name or a version newer than this software knows.
+    """
+    cls = TYPES.get(name)
+    if cls is None or version > cls.VERSION:
+        known = "no such fact" if cls is None else f"up to version {cls.VERSION}"
+        raise UnknownFact(
+            f"the log holds {name} version {version}; this evertrain knows {known}. "
+            "Install the newer evertrain."
+        )
+    if version == cls.VERSION and f'"{NONFINITE}":' not in data:
+        event: Event = _DECODERS[name].decode(data)
+        return event
+    raw = upcast(name, version, cls.VERSION, msgspec.json.decode(data), upcasts)
+    _restore(raw, raw.pop(NONFINITE, {}))
+    fresh: Event = msgspec.convert(raw, cls)
+    return fresh

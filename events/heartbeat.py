@@ -1,0 +1,23 @@
+"""The heartbeat: one row per process, overwritten in place; liveness is no fact."""
+
+import os
+
+from events.log import Log
+
+
+class Heartbeat:
+    """This process's row in the heartbeat table, written at most every `every` seconds."""
+
+    def __init__(self, log: Log, role: str, every: float = 0.5) -> None:
+        self._log, self._role, self._every = log, role, every
+        self._phase, self._next = "", 0.0
+
+    def beat(self, phase: str, step: int | None = None, *, sample: str | None = None, now: float) -> None:
+        """Say what is being done; `now` is monotonic seconds. A new phase or a sample is written at once."""
+        if phase != self._phase or now >= self._next or sample is not None:
+            self._log.beat(self._role, os.getpid(), phase, step, sample)
+            self._phase, self._next = phase, now + self._every
+
+    def gone(self) -> None:
+        """The process ends."""
+        self._log.beat(self._role, os.getpid(), "gone")

@@ -1,0 +1,267 @@
+"""The log: append, read, follow. Acknowledged means committed; what is committed never changes."""
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from db.engine import connect, immediate, retry_busy
+from db.migrate import migrate, schema_version
+from events.chain import GENESIS, link
+from events.codec import decode, encode, stream_of
+from events.types import Event, Recorded
+
+COLUMNS = "seq, at, actor, stream, type, version, causation, correlation, data"
+INSERT_EVENT = f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_COMMIT = "INSERT INTO commit_log (first_seq, last_seq, at, prev_hash, hash) VALUES (?, ?, ?, ?, ?)"
+INSERT_COMMAND = "INSERT INTO command (key, first_seq, last_seq, request_hash, at) VALUES (?, ?, ?, ?, ?)"
+
+#: Runs inside the appending transaction: keeps rows that must never lag behind (curves).
+Inline = Callable[[Any, Sequence[Recorded]], None]
+
+
+class Conflict(Exception):
+    """Something the decision rested on is newer than what it saw: fold again and decide again."""
+
+
+class KeyReused(Exception):
+    """One command key, two different commands."""
+
+
+def now_us() -> int:
+    """Wall clock, µs since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Log:
+    """One process's access to the log; safe between threads. `actor` signs what is appended."""
+
+    def __init__(self, path: Path, actor: str, *, inline: Inline | None = None, create: bool = False) -> None:
+        self.path = path
+        self.actor = actor
+        self._inline = inline
+        self._lock = threading.Lock()
+        self._write = connect(path, create=create)
+        migrate(self._write)
+        self._local = threading.local()
+
+    # -- append -----------------------------------------------------------------------------------
+
+    def append(
+        self,
+        *facts: Event,
+        unless: tuple[type[Event], ...] = (),
+        after: int | None = None,
+        key: str | None = None,
+        causation: int | None = None,
+        correlation: int | None = None,
+        actor: str | None = None,
+    ) -> list[int]:
+        """Append facts in one commit; gives their seqs once they are on the disk. No facts: nothing happens.
+
+        `unless` + `after`: refused with Conflict when a fact of these types is newer than `after`.
+        `key`: the same key and facts again append nothing and give the first answer; other facts under it
+        raise KeyReused.
+        """
+        if not facts:
+            return []
+        encoded = [(stream_of(f), type(f).__name__, type(f).VERSION, encode(f)) for f in facts]
+        who = actor or self.actor
+
+        def commit() -> list[int]:
+            with self._lock, immediate(self._write) as db:
+                if key is not None and (answer := self._answer(db, key, encoded)) is not None:
+                    return answer
+                if after is not None and unless:
+                    self._refuse_newer(db, unless, after)
+                first = self._head(db) + 1
+                at = now_us()
+                rows = [
+                    (first + n, at, who, stream, name, version, causation, correlation, data)
+                    for n, (stream, name, version, data) in enumerate(encoded)
+                ]
+                last = rows[-1][0]
+                head = db.execute("SELECT hash FROM commit_log ORDER BY first_seq DESC LIMIT 1").fetchone()
+                previous = head[0] if head else GENESIS
+                db.executemany(INSERT_EVENT, rows)
+                db.execute(INSERT_COMMIT, (first, last, at, previous, link(previous, first, last, at, rows)))
+                if key is not None:
+                    db.execute(INSERT_COMMAND, (key, first, last, _request_hash(encoded), at))
+                if self._inline is not None:
+                    recorded = [
+                        Recorded(row[0], at, who, row[3], fact, causation, correlation)
+                        for row, fact in zip(rows, facts, strict=True)
+                    ]
+                    self._inline(db, recorded)
+                return [row[0] for row in rows]
+
+        # random: two writers that met once should not meet again
+        return retry_busy(commit, lambda n: time.sleep(random.uniform(0.05, 0.2) * (n + 1)))
+
+    @staticmethod
+    def _head(db: Any) -> int:
+        return int(db.execute("SELECT COALESCE(MAX(seq), 0) FROM event").fetchone()[0])
+
+    @staticmethod
+    def _answer(db: Any, key: str, encoded: list[tuple[str, str, int, str]]) -> list[int] | None:
+        row = db.execute(
+            "SELECT first_seq, last_seq, request_hash FROM command WHERE key = ?", (key,)
+        ).fetchone()
+        if row is None:
+            return None
+        if row[2] != _request_hash(encoded):
+            raise KeyReused(
+                f"the command key {key!r} was used for another command (facts #{row[0]} to #{row[1]})"
+            )
+        return list(range(row[0], row[1] + 1))
+
+    @staticmethod
+    def _refuse_newer(db: Any, unless: tuple[type[Event], ...], after: int) -> None:
+        names = [cls.__name__ for cls in unless]
+        marks = ",".join("?" * len(names))
+        row = db.execute(
+            f"SELECT seq, type FROM event WHERE type IN ({marks}) AND seq > ? LIMIT 1", (*names, after)
+        ).fetchone()
+        if row is not None:
+            raise Conflict(f"{row[1]} (#{row[0]}) is newer than #{after}, on which this was decided")
+
+    # -- read -------------------------------------------------------------------------------------
+
+    @property
+    def reader(self) -> Any:
+        """This thread's own read-only connection."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = connect(self.path, read_only=True)
+        return self._local.connection
+
+    def head(self) -> int:
+        """The newest seq; 0 for an empty log."""
+        return self._head(self.reader)
+
+    def change(self) -> int:
+        """A number that changes when another connection has committed: a cheap hint, 4 µs."""
+        return int(self.reader.execute("PRAGMA data_version").fetchone()[0])
+
+    def read(
+        self,
+        after: int = 0,
+        *,
+        to: int | None = None,
+        types: Iterable[type[Event]] | None = None,
+        stream: str | None = None,
+        page: int = 2000,
+    ) -> Iterator[Recorded]:
+        """Facts with `after < seq <= to`, in order; pages by seq, so no read transaction stays open."""
+        where, values = "", list[Any]()
+        if types is not None:
+            names = [cls.__name__ for cls in types]
+            where += f" AND type IN ({','.join('?' * len(names))})"
+            values += names
+        if stream is not None:
+            where += " AND stream = ?"
+            values.append(stream)
+        if to is not None:
+            where += " AND seq <= ?"
+            values.append(to)
+        sql = f"SELECT {COLUMNS} FROM event WHERE seq > ?{where} ORDER BY seq LIMIT {page}"
+        while True:
+            rows = self.reader.execute(sql, (after, *values)).fetchall()
+            for row in rows:
+                yield recorded(row)
+            if len(rows) < page:
+                return
+            after = rows[-1][0]
+
+    def get(self, seq: int) -> Recorded | None:
+        """One fact."""
+        row = self.reader.execute(f"SELECT {COLUMNS} FROM event WHERE seq = ?", (seq,)).fetchone()
+        return recorded(row) if row else None
+
+    def newest(
+        self, cls: type[Event], *, stream: str | None = None, to: int | None = None
+    ) -> Recorded | None:
+        """The newest fact of a type, of one stream if given, up to a position if given."""
+        found = self.last(1, cls, stream=stream, to=to)
+        return found[0] if found else None
+
+    def last(
+        self, n: int, cls: type[Event], *, stream: str | None = None, to: int | None = None
+    ) -> list[Recorded]:
+        """The newest `n` facts of a type, oldest first."""
+        # `+type`: inside a stream the stream's index is the shorter way to its newest facts
+        where, values = (
+            "type = ?" if stream is None else "+type = ? AND stream = ?",
+            list[Any]([cls.__name__]),
+        )
+        if stream is not None:
+            values.append(stream)
+        if to is not None:
+            where += " AND seq <= ?"
+            values.append(to)
+        sql = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq DESC LIMIT ?"
+        return [recorded(row) for row in reversed(self.reader.execute(sql, (*values, n)).fetchall())]
+
+    def commit_of(self, seq: int) -> tuple[int, bytes]:
+        """(last seq, chain head) of the commit that holds this fact."""
+        row = self.reader.execute(
+            "SELECT last_seq, hash FROM commit_log WHERE last_seq >= ? ORDER BY last_seq LIMIT 1", (seq,)
+        ).fetchone()
+        if row is None:
+            raise KeyError(f"no commit holds #{seq}")
+        return int(row[0]), bytes(row[1])
+
+    def seq_at(self, at: int) -> int:
+        """The newest seq whose commit time is not after `at` (µs); 0 when the log begins later."""
+        # bisect over seq: the wall clock may step back, so this is for people, never for decisions
+        low, high = 0, self.head()
+        while low < high:
+            middle = (low + high + 1) // 2
+            row = self.reader.execute("SELECT at FROM event WHERE seq = ?", (middle,)).fetchone()
+            if row is not None and row[0] <= at:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def schema(self) -> int:
+        """The schema version of the file."""
+        return schema_version(self.reader)
+
+    # -- liveness: overwritten in place, never a fact ---------------------------------------------
+
+    def beat(
+        self, role: str, pid: int, phase: str, step: int | None = None, sample: str | None = None
+    ) -> None:
+        """Overwrite a role's heartbeat; the last sample stays unless a new one comes."""
+        with self._lock, immediate(self._write) as db:
+            db.execute(
+                "INSERT INTO heartbeat (role, pid, phase, step, at, sample) VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (role) DO UPDATE SET pid = excluded.pid, phase = excluded.phase, "
+                "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample)",
+                (role, pid, phase, step, now_us(), sample),
+            )
+
+    def heartbeats(self) -> dict[str, dict[str, Any]]:
+        """role → {pid, phase, step, at, sample}."""
+        rows = self.reader.execute("SELECT role, pid, phase, step, at, sample FROM heartbeat").fetchall()
+        return {r[0]: {"pid": r[1], "phase": r[2], "step": r[3], "at": r[4], "sample": r[5]} for r in rows}
+
+    def close(self) -> None:
+        """Close this thread's connections."""
+        self._write.close()
+        if hasattr(self._local, "connection"):
+            self._local.connection.close()
+            del self._local.connection
+
+
+def recorded(row: Sequence[Any]) -> Recorded:
+    """A stored row as a fact with its envelope."""
+    seq, at, actor, stream, name, version, causation, correlation, data = row
+    return Recorded(seq, at, actor, stream, decode(name, version, data), causation, correlation)
+
+
+def _request_hash(encoded: list[tuple[str, str, int, str]]) -> bytes:
+    return hashlib.sha256(repr(encoded).encode()).digest()

@@ -1,0 +1,555 @@
+"""Every fact there is, by chapter: what can happen in evertrain, on one page.
+
+A fact is a frozen record in the past tense; asking is a fact too (`PauseRequested`), and so is refusing.
+Stored names and fields are for ever: a shape changes only by a higher `VERSION` and an upcast
+(`events.upcast`); new fields get a default. Paths are relative to the workspace; no fact carries a row.
+`STREAM` names the story a fact belongs to; `{field}` is filled from the fact itself.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The base of every fact."""
+
+    VERSION: ClassVar[int] = 1
+    STREAM: ClassVar[str] = "workspace"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A fact as the log holds it: the envelope, stamped once at the append, around the fact."""
+
+    seq: int  # position in the log: gapless, in commit order
+    at: int  # µs since the epoch, for people; order rests on seq alone
+    actor: str  # who appended: daemon, trainer, watchdog, cli, web
+    stream: str
+    event: Event
+    causation: int | None  # seq of the fact that led to this one
+    correlation: int | None  # seq of the fact that began the story
+
+
+# -- the workspace and its settings --------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkspaceCreated(Event):
+    kind: str  # "user" or "demo"
+    base_model: str  # models/<base>
+    base_sha256: str  # hash over the base model's files
+    model_name: str
+    architecture: str
+    parameters: int
+    vocabulary_size: int  # embedding rows
+    software: str  # evertrain's version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigChanged(Event):
+    config: dict[str, Any]  # the whole effective config
+    changes: dict[str, Any]  # key → [before, after]
+    config_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigRefused(Event):
+    """config.json could not be read or holds a wrong value: the one before stays in force."""
+
+    problems: tuple[str, ...]
+
+
+# -- requests: somebody asked --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PauseRequested(Event):
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRequested(Event):
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopRequested(Event):
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SkipRequested(Event):
+    STREAM: ClassVar[str] = "control"
+    run: str | None  # the run it is addressed to; None: none was open when asked
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoveRequested(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveRequested(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRequested(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRefused(Event):
+    STREAM: ClassVar[str] = "control"
+    request: int  # seq of the request
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePaused(Event):
+    """A pause took effect while nothing trained."""
+
+    STREAM: ClassVar[str] = "control"
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStopped(Event):
+    """A stop took effect while nothing trained."""
+
+    STREAM: ClassVar[str] = "control"
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceResumed(Event):
+    STREAM: ClassVar[str] = "control"
+    request: int
+
+
+# -- files ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReceived(Event):
+    """The bytes are safe inside queue/ (still under their arrival name) and hashed; `FilePlaced` follows."""
+
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    name: str  # its name in the queue folders: unique in this workspace, for ever
+    original: str  # the relative name it came under
+    priority: str  # high, normal or low
+    size_bytes: int
+    source_inode: int  # with size and mtime: the very file to remove from the inbox afterwards
+    source_mtime_ns: int
+    by_hand: bool = False  # put straight into a queue folder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileDuplicate(Event):
+    """The same bytes came again, under whatever name."""
+
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    name: str  # its name in queue/failed
+    original: str
+    same_as: str  # the name under which these bytes are known
+    size_bytes: int
+    source_inode: int
+    source_mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileIgnored(Event):
+    """Something in a drop folder is no regular readable file; it stays where it is."""
+
+    original: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileValidated(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    verdict: str  # accepted or accepted_with_warnings
+    format: str
+    rows: int
+    accepted_rows: int
+    dropped_rows: int
+    tokens: int
+    trainable_tokens: int
+    counts: dict[str, int]  # problem code → rows
+    warnings: tuple[str, ...]
+    store: str  # key of the token store
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRejected(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    format: str
+    rows: int
+    accepted_rows: int
+    dropped_rows: int
+    counts: dict[str, int]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileQueued(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    priority: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReprioritized(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    priority: str
+    by_hand: bool = False
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileReopened(Event):
+    """A file that had ended is taken in again: checked again, then queued."""
+
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    priority: str
+    by_hand: bool = False
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRemoved(Event):
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    reason: str
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePlaced(Event):
+    """Where the file now lies: the result of every move between folders."""
+
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    path: str
+    duplicate: int | None = None  # seq of the FileDuplicate this copy belongs to; None: the file itself
+
+
+# -- training ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStarted(Event):
+    """The decision to train a file, with all it rests on. `step` is the run's, `global_step` for ever."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    file: str
+    step: int  # steps of this run already done (a stopped run goes on)
+    steps_planned: int
+    global_step: int
+    epochs: int
+    rows: int  # trained rows of one epoch
+    holdout_rows: int
+    trained_tokens: int  # label tokens of the whole run
+    tokens: int  # all tokens of the whole run
+    plan_sha256: str  # hash of the batch plan
+    store: str  # key of the token store
+    checkpoint: str | None  # the resume point whose weights and moments it starts from; None: the base model
+    parent: str | None  # the version it descends from
+    config: dict[str, Any]
+    config_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptStarted(Event):
+    """A trainer process has loaded the state and is about to step."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    step: int
+    global_step: int
+    checkpoint: str | None
+    device: str
+    dtypes: dict[str, int]  # dtype → parameters
+    attention: str
+    software: dict[str, str]
+    load_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepsCompleted(Event):
+    """`n` consecutive optimizer steps, column by column."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    first_step: int  # 1 is the first step of the run
+    first_global_step: int
+    n: int
+    columns: dict[str, list[float | int | None]]
+    # loss, grad_norm, learning_rate, tokens, trained_tokens, rows, row_digest, seconds: see core.train
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSkipped(Event):
+    """Loss or gradient was not finite: the optimizer did not step."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    step: int
+    global_step: int
+    loss: float
+    grad_norm: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationMeasured(Event):
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    step: int
+    global_step: int
+    kind: str  # "holdout" or "fixed"
+    loss: float  # nats per trained token
+    trained_tokens: int
+    rows: int
+    train_loss: float | None  # token-weighted mean since the validation before; None before step 1
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointSaved(Event):
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    step: int
+    global_step: int
+    path: str
+    reason: str  # save_steps, end, pause, stop, skip or shutdown
+    manifest_sha256: str
+    weights_sha256: str
+    moments_sha256: str
+    rng_sha256: str  # of the generator's state at this instant
+    size_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointQuarantined(Event):
+    """A resume point failed its verification; the one before is used."""
+
+    path: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRetired(Event):
+    """It may go: the intention; `CheckpointDeleted` is the result."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointDeleted(Event):
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCompleted(Event):
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    steps: int
+    global_step: int
+    checkpoint: str
+    loss: float | None  # token-weighted mean over the run's last tenth
+    validation_loss: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingPaused(Event):
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    step: int
+    global_step: int
+    checkpoint: str | None
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingStopped(Event):
+    """The file goes back to the head of its level, with its position."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    step: int
+    global_step: int
+    checkpoint: str | None
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingSkipped(Event):
+    """The run ended by request; the steps done stay in the weights, no version is made."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    step: int
+    global_step: int
+    checkpoint: str | None
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInterrupted(Event):
+    """The service shut down; the run stays open and goes on at the next start."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    step: int
+    global_step: int
+    checkpoint: str | None
+    signal: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFailed(Event):
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    sha256: str
+    step: int
+    global_step: int
+    checkpoint: str | None  # the resume point that holds from now on; None: the base model
+    reason: str
+    attempts: int
+
+
+# -- versions ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPublished(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str  # v0001
+    parent: str | None
+    run: str
+    file: str
+    sha256: str  # of the file
+    global_step: int
+    loss: float | None
+    validation_loss: float | None
+    path: str
+    manifest_sha256: str
+    weights_sha256: str
+    size_bytes: int
+    log_seq: int  # the log prefix it came from, and that prefix's chain head
+    log_hash: str
+
+
+# -- processes and health ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStarted(Event):
+    STREAM: ClassVar[str] = "process/{role}"
+    role: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEntered(Event):
+    STREAM: ClassVar[str] = "process/{role}"
+    role: str
+    pid: int
+    phase: str  # load, tokenize, step, eval, save, idle
+    run: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessExited(Event):
+    STREAM: ClassVar[str] = "process/{role}"
+    role: str
+    pid: int
+    exit_code: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessCrashed(Event):
+    STREAM: ClassVar[str] = "process/{role}"
+    role: str
+    pid: int
+    exit_code: int | None
+    signal: str | None
+    error: str  # exception type and place, or the signal's name; never row text
+    run: str | None = None  # the run it was executing
+    step: int | None = None  # the furthest step of that run in the log
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRestarted(Event):
+    STREAM: ClassVar[str] = "process/{role}"
+    role: str
+    pid: int
+    crashes: int  # in a row
+    after_seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFailed(Event):
+    STREAM: ClassVar[str] = "process/daemon"
+    job: str
+    error: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRaised(Event):
+    severity: str  # info, warning, serious or fatal (nothing moves until a person acts)
+    type: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertCleared(Event):
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFound(Event):
+    """Disk and log disagree; nothing was repaired in silence."""
+
+    kind: str
+    path: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcesSampled(Event):
+    """A minute of samples, column by column."""
+
+    STREAM: ClassVar[str] = "process/daemon"
+    every_seconds: float
+    columns: dict[str, list[float | int | None]] = field(default_factory=dict)

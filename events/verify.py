@@ -1,0 +1,113 @@
+"""Verification: is the log whole, gapless and as it was written?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from events.chain import GENESIS, link
+from events.codec import UnknownFact, decode
+from events.log import COLUMNS
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is not as it should be."""
+
+    kind: str
+    seq: int | None
+    path: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was read, and what was found."""
+
+    events: int
+    head_hash: str
+    problems: tuple[Problem, ...]
+
+
+def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int = 100) -> Verified:
+    """Read every byte: SQLite's own check, gapless seqs, the chain, every payload, and `anchors`.
+
+    `anchors`: last seq of a commit → the chain head (hex) that was kept elsewhere; they find a truncated log,
+    and one that was rewritten together with its chain.
+    """
+    problems: list[Problem] = []
+    for (line,) in connection.execute("PRAGMA integrity_check(20)"):
+        if line != "ok":
+            problems.append(Problem("sqlite", None, None, line))
+    expected, previous, events = 1, GENESIS, 0
+    heads: dict[int, str] = {}
+    wanted = anchors or {}
+    commits = connection.execute(
+        "SELECT first_seq, last_seq, at, prev_hash, hash FROM commit_log ORDER BY first_seq"
+    )
+    rows = _grouped(connection)
+    held = next(rows, None)
+    for first, last, at, prev_hash, stored in commits:
+        if first != expected:
+            problems.append(
+                Problem("gap", expected, None, f"the chain goes from #{expected - 1} to #{first}")
+            )
+        batch = []
+        while held is not None and held[0] <= last:
+            if held[0] < first:
+                problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
+            else:
+                batch.append(held)
+            held = next(rows, None)
+        events += len(batch)
+        if [row[0] for row in batch] != list(range(first, last + 1)):
+            problems.append(
+                Problem("missing", first, None, f"facts are missing between #{first} and #{last}")
+            )
+        if prev_hash != previous:
+            problems.append(Problem("chain", first, None, "the link to the commit before is broken"))
+        if stored != link(prev_hash, first, last, at, batch):
+            problems.append(
+                Problem("changed", first, None, f"facts #{first} to #{last} are not as they were written")
+            )
+        problems += _undecodable(batch)
+        expected, previous = last + 1, stored
+        if last in wanted:
+            heads[last] = stored.hex()
+        if len(problems) >= most:
+            break
+    while held is not None and len(problems) < most:
+        problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
+        held = next(rows, None)
+    for seq, hash_hex in wanted.items():
+        if heads.get(seq) != hash_hex and len(problems) < most:
+            problems.append(
+                Problem(
+                    "anchor",
+                    seq,
+                    None,
+                    "the chain head kept outside the log is not the log's: facts were cut off or rewritten",
+                )
+            )
+    return Verified(events, previous.hex(), tuple(problems[:most]))
+
+
+def _grouped(connection: Any) -> Iterator[Any]:
+    after = 0
+    while True:
+        page = connection.execute(
+            f"SELECT {COLUMNS} FROM event WHERE seq > ? ORDER BY seq LIMIT 5000", (after,)
+        ).fetchall()
+        yield from page
+        if len(page) < 5000:
+            return
+        after = page[-1][0]
+
+
+def _undecodable(batch: list[Any]) -> list[Problem]:
+    found = []
+    for row in batch:
+        try:
+            decode(row[4], row[5], row[8])
+        except (ValueError, KeyError, UnknownFact) as error:  # msgspec's errors are ValueErrors
+            found.append(Problem("unreadable", row[0], None, f"{type(error).__name__}: {str(error)[:200]}"))
+    return found

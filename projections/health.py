@@ -1,0 +1,115 @@
+"""The health: which processes run, what crashed, what is wrong and needs a person."""
+
+from dataclasses import dataclass, field, replace
+
+from immutables import Map
+
+from events.types import (
+    AlertCleared,
+    AlertRaised,
+    AttemptStarted,
+    DriftFound,
+    JobFailed,
+    PhaseEntered,
+    ProcessCrashed,
+    ProcessExited,
+    ProcessRestarted,
+    ProcessStarted,
+    Recorded,
+    TrainingFailed,
+)
+
+VERSION = 1
+CRASHES_KEPT = 50
+DRIFTS_KEPT = 50
+
+#: A process that lived this long is healthy again: the next delay starts from the beginning.
+HEALTHY_US = 600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    pid: int
+    state: str  # running, exited or crashed
+    phase: str | None
+    since: int  # µs of the last change
+    started_at: int = 0  # µs
+    crashes: int = 0  # in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    seq: int
+    at: int
+    role: str
+    exit_code: int | None
+    signal: str | None
+    error: str
+    run: str | None
+    step: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    severity: str
+    type: str
+    detail: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    processes: Map[str, Process] = field(default_factory=Map)  # by role
+    crashes: tuple[Crash, ...] = ()  # newest last
+    alerts: Map[str, Alert] = field(default_factory=Map)  # by type
+    drifts: tuple[tuple[int, str, str, str], ...] = ()  # (seq, kind, path, detail), newest last
+
+    @property
+    def fatal(self) -> Alert | None:
+        """What a person must act on before anything moves again."""
+        return next((alert for alert in self.alerts.values() if alert.severity == "fatal"), None)
+
+
+EMPTY = Health()
+
+
+def apply(state: Health, recorded: Recorded) -> Health:
+    seq, at = recorded.seq, recorded.at
+    match recorded.event:
+        case ProcessStarted(role=role, pid=pid):
+            crashes = state.processes[role].crashes if role in state.processes else 0
+            return _process(state, role, Process(pid, "running", None, at, at, crashes))
+        case PhaseEntered(role=role, phase=phase) if role in state.processes:
+            return _process(state, role, replace(state.processes[role], phase=phase, since=at))
+        case ProcessExited(role=role, pid=pid):
+            return _process(state, role, Process(pid, "exited", None, at))
+        case ProcessCrashed() as e:
+            known = state.processes.get(e.role)
+            healthy = known is not None and known.started_at and at - known.started_at >= HEALTHY_US
+            crashes = 1 if known is None or healthy else known.crashes + 1
+            crash = Crash(seq, at, e.role, e.exit_code, e.signal, e.error, e.run, e.step)
+            state = replace(state, crashes=(*state.crashes[-CRASHES_KEPT + 1 :], crash))
+            started = known.started_at if known else 0
+            return _process(state, e.role, Process(e.pid, "crashed", None, at, started, crashes))
+        case ProcessRestarted():
+            return state
+        case AttemptStarted() if "trainer" in state.processes:
+            return state
+        case TrainingFailed() if "trainer" in state.processes:
+            # the file was the cause: the next one starts without delay
+            return _process(state, "trainer", replace(state.processes["trainer"], crashes=0))
+        case JobFailed(job=job, error=error, where=where):
+            alert = Alert("serious", f"job:{job}", f"{error} at {where}", seq)
+            return replace(state, alerts=state.alerts.set(alert.type, alert))
+        case AlertRaised(severity=severity, type=kind, detail=detail):
+            return replace(state, alerts=state.alerts.set(kind, Alert(severity, kind, detail, seq)))
+        case AlertCleared(type=kind) if kind in state.alerts:
+            return replace(state, alerts=state.alerts.delete(kind))
+        case DriftFound(kind=kind, path=path, detail=detail):
+            return replace(state, drifts=(*state.drifts[-DRIFTS_KEPT + 1 :], (seq, kind, path, detail)))
+        case _:
+            return state
+
+
+def _process(state: Health, role: str, process: Process) -> Health:
+    return replace(state, processes=state.processes.set(role, process))

@@ -1,0 +1,173 @@
+"""The runs: which file is being trained, from where, how far, and how each run ended."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from immutables import Map
+
+from events.types import (
+    AttemptStarted,
+    CheckpointSaved,
+    PhaseEntered,
+    ProcessCrashed,
+    Recorded,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStarted,
+    TrainingStopped,
+    ValidationMeasured,
+)
+
+VERSION = 1
+
+#: How far a try got before step 1, in this order.
+PHASES = ("load", "tokenize", "eval", "step")
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    seq: int
+    step: int
+    global_step: int
+    loss: float
+    train_loss: float | None  # token-weighted mean since the validation before
+
+    @property
+    def gap(self) -> float | None:
+        """Validation loss minus training loss since the validation before."""
+        return None if self.train_loss is None else self.loss - self.train_loss
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One file's training. `open` and `paused` runs hold the file in processing/."""
+
+    id: str
+    sha256: str
+    file: str
+    state: str  # open, paused, stopped, completed, skipped or failed
+    started: int  # seq of its newest TrainingStarted
+    first_started: int  # seq of its first
+    started_at: int  # µs
+    step: int  # steps done when that start was decided
+    steps_planned: int
+    global_step: int  # at that start
+    epochs: int
+    rows: int
+    holdout_rows: int
+    tokens: int
+    trained_tokens: int
+    plan_sha256: str
+    store: str
+    checkpoint: str | None  # the resume point that start goes on from
+    parent: str | None
+    config: dict[str, Any]
+    attempt: int = 0  # trainer processes that loaded it, counted for ever
+    tries: int = 0  # consecutive ones that got no further than an earlier one
+    reached: tuple[int, int] = (0, 0)  # furthest (step, phase) of the tries before
+    phase: int = 0  # furthest phase of this try
+    validations: tuple[Validation, ...] = ()  # hold-out, the newest four
+    first_validation: Validation | None = None  # before step 1
+    fixed_loss: float | None = None
+    ended: int | None = None  # seq
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    open: str | None = None  # the id of the run that holds processing/
+    runs: Map[str, Run] = field(default_factory=Map)
+    latest: str | None = None  # the newest run, whatever became of it
+    global_step: int = 0  # at the last resume point or outcome: what the weights on disk have seen
+
+    @property
+    def current(self) -> Run | None:
+        """The open or paused run."""
+        return self.runs[self.open] if self.open is not None else None
+
+    def of_file(self, sha256: str) -> Run | None:
+        """A stopped run of this file, which goes on when the file's turn comes."""
+        stopped = [run for run in self.runs.values() if run.sha256 == sha256 and run.state == "stopped"]
+        return stopped[0] if stopped else None
+
+
+EMPTY = Runs()
+
+
+def apply(state: Runs, recorded: Recorded) -> Runs:
+    seq = recorded.seq
+    match recorded.event:
+        case TrainingStarted() as e:
+            return _started(state, e, recorded)
+        case AttemptStarted(run=run):
+            return _set(state, run, attempt=state.runs[run].attempt + 1)
+        case PhaseEntered(run=str(run), phase=phase) if run in state.runs and phase in PHASES:
+            return _set(state, run, phase=max(state.runs[run].phase, PHASES.index(phase)))
+        case ProcessCrashed(run=str(run), step=step) if run in state.runs:
+            return _crashed(state, run, step or 0)
+        case ValidationMeasured() as e:
+            return _validated(state, e, seq)
+        case CheckpointSaved(global_step=global_step):
+            return replace(state, global_step=global_step)
+        case TrainingPaused(run=run, global_step=global_step):
+            return _set(replace(state, global_step=global_step), run, state="paused")
+        case TrainingInterrupted(global_step=global_step):
+            return replace(state, global_step=global_step)
+        case TrainingStopped() as e:
+            state = _set(state, e.run, state="stopped", ended=seq)
+            return replace(state, open=None, global_step=e.global_step)
+        case TrainingCompleted() as e:
+            return _ended(state, e.run, "completed", e.global_step, seq, None)
+        case TrainingSkipped() as e:
+            return _ended(state, e.run, "skipped", e.global_step, seq, "skipped by request")
+        case TrainingFailed() as e:
+            return _ended(state, e.run, "failed", e.global_step, seq, e.reason)
+        case _:
+            return state
+
+
+def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
+    known = state.runs.get(e.run)
+    run = Run(
+        id=e.run, sha256=e.sha256, file=e.file, state="open", started=recorded.seq,
+        first_started=known.first_started if known else recorded.seq,
+        started_at=known.started_at if known else recorded.at,
+        step=e.step, steps_planned=e.steps_planned, global_step=e.global_step, epochs=e.epochs, rows=e.rows,
+        holdout_rows=e.holdout_rows, tokens=e.tokens, trained_tokens=e.trained_tokens,
+        plan_sha256=e.plan_sha256, store=e.store, checkpoint=e.checkpoint, parent=e.parent, config=e.config,
+    )  # fmt: skip
+    if known is not None:
+        run = replace(
+            run, attempt=known.attempt, reached=known.reached, validations=known.validations,
+            first_validation=known.first_validation, fixed_loss=known.fixed_loss,
+        )  # fmt: skip
+    return replace(state, open=e.run, latest=e.run, runs=state.runs.set(e.run, run))
+
+
+def _crashed(state: Runs, run: str, step: int) -> Runs:
+    known = state.runs[run]
+    got = (step, known.phase)
+    if got > known.reached:
+        return _set(state, run, reached=got, tries=0, phase=0)
+    return _set(state, run, tries=known.tries + 1, phase=0)
+
+
+def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:
+    if e.kind == "fixed":
+        return _set(state, e.run, fixed_loss=e.loss)
+    measured = Validation(seq, e.step, e.global_step, e.loss, e.train_loss)
+    known = state.runs[e.run]
+    first = known.first_validation or measured
+    return _set(state, e.run, validations=(*known.validations[-3:], measured), first_validation=first)
+
+
+def _ended(state: Runs, run: str, how: str, global_step: int, seq: int, reason: str | None) -> Runs:
+    state = _set(state, run, state=how, ended=seq, reason=reason)
+    return replace(state, open=None, global_step=global_step)
+
+
+def _set(state: Runs, run: str, /, **changes: Any) -> Runs:
+    return replace(state, runs=state.runs.set(run, replace(state.runs[run], **changes)))
