@@ -1,0 +1,1 @@
+"""core: part of evertrain."""

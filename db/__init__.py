@@ -1,0 +1,1 @@
+"""db: part of evertrain."""

@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 from pathlib import Path
-from types import TracebackType
 
 PR_SET_PDEATHSIG = 1
 PARENT = "EVERTRAIN_PARENT_PID"
@@ -53,11 +52,9 @@ class RoleLock:
             self._file = None
 
     def __enter__(self) -> "RoleLock":
-        return self.acquire()
+        return self if self._file is not None else self.acquire()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 

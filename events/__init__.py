@@ -1,0 +1,1 @@
+"""events: part of evertrain."""

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -236,7 +237,7 @@ class Log:
         self, role: str, pid: int, phase: str, step: int | None = None, sample: str | None = None
     ) -> None:
         """Overwrite a role's heartbeat; the last sample stays unless a new one comes."""
-        with self._lock, immediate(self._write) as db:
+        with self.transaction() as db:
             db.execute(
                 "INSERT INTO heartbeat (role, pid, phase, step, at, sample) VALUES (?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (role) DO UPDATE SET pid = excluded.pid, phase = excluded.phase, "
@@ -248,6 +249,12 @@ class Log:
         """role → {pid, phase, step, at, sample}."""
         rows = self.reader.execute("SELECT role, pid, phase, step, at, sample FROM heartbeat").fetchall()
         return {r[0]: {"pid": r[1], "phase": r[2], "step": r[3], "at": r[4], "sample": r[5]} for r in rows}
+
+    @contextmanager
+    def transaction(self) -> Iterator[Any]:
+        """A short write transaction on rows that are no facts (heartbeats, caches). Never over other work."""
+        with self._lock, immediate(self._write) as db:
+            yield db
 
     def close(self) -> None:
         """Close this thread's connections."""

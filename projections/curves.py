@@ -7,6 +7,7 @@ transaction (`db.rollups`), so a chart never lags behind the log and never scans
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from events.types import Recorded, StepsCompleted
 
@@ -78,6 +79,16 @@ def _level(
             ))  # fmt: skip
         start = end
     return rows
+
+
+def combine(row: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
+    """Two partial rows of one key as one, as `db.rollups.MERGE` does it in SQL."""
+    lows = [v for v in (row[8], more[8]) if v is not None]
+    highs = [v for v in (row[9], more[9]) if v is not None]
+    return (
+        *row[:5], row[5] + more[5], row[6] + more[6], row[7] + more[7],
+        min(lows, default=None), max(highs, default=None), row[10] if more[10] is None else more[10], more[11],
+    )  # fmt: skip
 
 
 def level_for(first_step: int, last_step: int, points: int) -> int | None:

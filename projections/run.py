@@ -11,6 +11,7 @@ from events.types import (
     PhaseEntered,
     ProcessCrashed,
     Recorded,
+    ServiceResumed,
     TrainingCompleted,
     TrainingFailed,
     TrainingInterrupted,
@@ -72,6 +73,7 @@ class Run:
     validations: tuple[Validation, ...] = ()  # hold-out, the newest four
     first_validation: Validation | None = None  # before step 1
     fixed_loss: float | None = None
+    stopped_step: int = 0  # where a stop left it
     ended: int | None = None  # seq
     reason: str | None = None
 
@@ -114,10 +116,12 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return replace(state, global_step=global_step)
         case TrainingPaused(run=run, global_step=global_step):
             return _set(replace(state, global_step=global_step), run, state="paused")
+        case ServiceResumed() if state.current is not None and state.current.state == "paused":
+            return _set(state, state.current.id, state="open")
         case TrainingInterrupted(global_step=global_step):
             return replace(state, global_step=global_step)
         case TrainingStopped() as e:
-            state = _set(state, e.run, state="stopped", ended=seq)
+            state = _set(state, e.run, state="stopped", ended=seq, stopped_step=e.step)
             return replace(state, open=None, global_step=e.global_step)
         case TrainingCompleted() as e:
             return _ended(state, e.run, "completed", e.global_step, seq, None)

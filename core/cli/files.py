@@ -1,0 +1,198 @@
+"""check, add, queue: files before, on their way into, and in the queue."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.cli.app import FAILED, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
+from core.cli.requests import ask, resolve
+
+if TYPE_CHECKING:
+    from projections.fold import State
+
+FilesArgument = Annotated[list[Path], typer.Argument(help="Files to read.")]
+NameArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="A name, or 6 or more hex digits of the hash.")
+]
+
+queue_app = typer.Typer(help="The waiting files.", rich_markup_mode=None)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("check")(check)
+    app.command("add")(add)
+    queue_app.callback(invoke_without_command=True)(queue)
+    queue_app.command("list")(list_queue)
+    queue_app.command("move")(move)
+    queue_app.command("remove")(remove)
+    queue_app.command("retry")(retry)
+    app.add_typer(queue_app, name="queue")
+
+
+def check(files: FilesArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Validate only: the very check that intake runs."""
+    from core.config import parse
+    from core.files import sha256_of
+    from core.intake.template import BaseUnusable, Renderer
+    from core.intake.validate import examine
+    from core.logbook import state_at
+
+    place, log = open_cli_log(workspace)
+    state = state_at(log)
+    assert state.workspace.created is not None
+    try:
+        renderer = Renderer(place.root / state.workspace.created.base_model)
+    except BaseUnusable as error:
+        fail(str(error), FAILED)
+    reports = []
+    for path in files:
+        if not path.is_file():
+            fail(f"{path} is not a file", USAGE)
+        reports.append(
+            examine(path, sha256=sha256_of(path), renderer=renderer, settings=parse(state.workspace.config))
+        )
+    show([report.as_json() for report in reports], as_json, lambda found: "\n".join(map(_verdict, found)))
+    if not all(report.is_accepted for report in reports):
+        raise SystemExit(FAILED)
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['file']}: {report['verdict']}" + (f" ({report['reason']})" if report["reason"] else "")
+    ]
+    lines.append(
+        f"  {report['format']}, {report['accepted_rows']:,} of {report['rows']:,} rows usable, "
+        f"{report['trainable_tokens']:,} tokens to train"
+    )
+    lines += [f"  {warning}" for warning in report["warnings"]]
+    lines += [f"  line {p['line']}: {p['code']}: {p['message']}" for p in report["problems"]]
+    return "\n".join(lines)
+
+
+def add(
+    files: FilesArgument,
+    priority: Annotated[str, typer.Option("--priority", help="high, normal or low.")] = "normal",
+    again: Annotated[
+        bool, typer.Option("--again", help="Train bytes again that were trained already.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy files into the inbox; .json arrays and .jsonl.gz are converted."""
+    from core.intake.convert import NotConvertible, bring
+    from core.logbook import state_at
+    from projections.queue import PRIORITIES
+
+    if priority not in PRIORITIES:
+        fail(f"--priority {priority}: one of {', '.join(PRIORITIES)}", USAGE)
+    place, log = open_cli_log(workspace)
+    added = []
+    for path in files:
+        if not path.is_file():
+            fail(f"{path} is not a file", USAGE)
+        try:
+            brought = bring(path, place.inbox / priority)
+        except NotConvertible as error:
+            fail(f"{path}: {error}", FAILED)
+        known = state_at(log).inbox.files.get(brought.sha256)
+        if known is not None and again:
+            from events.types import RetryRequested
+
+            brought.path.unlink()
+            ask(workspace, RetryRequested(sha256=brought.sha256), as_json=False)
+        added.append({
+            "file": str(path),
+            "sha256": brought.sha256,
+            "path": place.relative(brought.path),
+            "converted": brought.converted,
+            "duplicate_of": known.name if known is not None and not again else None,
+        })  # fmt: skip
+    show(added, as_json, lambda found: "\n".join(map(_added, found)))
+
+
+def _added(one: dict[str, Any]) -> str:
+    said = f"{one['file']} → {one['path']}"
+    if one["converted"]:
+        said += f" ({one['converted']})"
+    if one["duplicate_of"]:
+        said += f"; these bytes are known as {one['duplicate_of']}: add --again to train them again"
+    return said
+
+
+def queue(context: typer.Context, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """The files and how each one stands."""
+    if context.invoked_subcommand is None:
+        list_queue(workspace, as_json)
+
+
+def list_queue(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """The files and how each one stands."""
+    from core.logbook import state_at
+
+    _, log = open_cli_log(workspace)
+    show(rows(state_at(log)), as_json, lambda found: "\n".join(map(_row, found)) or "The queue is empty.")
+
+
+def rows(state: "State") -> list[dict[str, Any]]:
+    """The queue document of CONTRACT: the one that trains, the waiting in order, then the others by their end."""
+    order = {"processing": 0, "waiting": 1, "validating": 2}
+    found = []
+    for entry in state.queue.entries.values():
+        found.append({
+            "file": entry.name,
+            "sha256": entry.sha256,
+            "priority": entry.priority,
+            "state": entry.state,
+            "rows": entry.rows,
+            "trainable_tokens": entry.trainable_tokens,
+            "attempts": entry.attempts,
+            "position": state.queue.position(entry.sha256),
+            "reason": entry.reason,
+        })  # fmt: skip
+    for copy in state.inbox.duplicates.values():
+        found.append({
+            "file": copy.name, "sha256": copy.sha256, "priority": None, "state": "duplicate", "rows": None,
+            "trainable_tokens": None, "attempts": 0, "position": None, "reason": f"the same bytes as {copy.same_as}",
+        })  # fmt: skip
+    return sorted(found, key=lambda r: (order.get(str(r["state"]), 3), r["position"] or 0, str(r["file"])))
+
+
+def _row(row: dict[str, Any]) -> str:
+    place = f"{row['position']}." if row["position"] else ""
+    said = f"{place:>4} {row['state']:<11} {row['priority'] or '':<7} {row['file']}"
+    return said + (f"  ({row['reason']})" if row["reason"] else "")
+
+
+def _meant(workspace: Path | None, name: str) -> str:
+    from core.logbook import state_at
+
+    _, log = open_cli_log(workspace)
+    return resolve(state_at(log), name)
+
+
+def move(
+    file: NameArgument,
+    priority: Annotated[str, typer.Argument(help="high, normal or low.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a waiting file another priority; it goes to the end of that level."""
+    from events.types import MoveRequested
+
+    fact = MoveRequested(sha256=_meant(workspace, file), priority=priority)
+    ask(workspace, fact, as_json=as_json, wait=True)
+
+
+def remove(file: NameArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Take a waiting file out; it stays in queue/failed."""
+    from events.types import RemoveRequested
+
+    ask(workspace, RemoveRequested(sha256=_meant(workspace, file)), as_json=as_json, wait=True)
+
+
+def retry(file: NameArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Take in again a file that has ended."""
+    from events.types import RetryRequested
+
+    ask(workspace, RetryRequested(sha256=_meant(workspace, file)), as_json=as_json, wait=True)

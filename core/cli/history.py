@@ -1,0 +1,269 @@
+"""events, replay, rebuild, verify: what happened, how it was, and whether the record is whole."""
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from core.cli.app import CORRUPT, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
+
+if TYPE_CHECKING:
+    from db.workspace import Workspace
+    from events.log import Log
+    from events.types import Event, Recorded
+
+events_app = typer.Typer(help="The audit history.", rich_markup_mode=None)
+
+TypeOption = Annotated[str | None, typer.Option("--type", help="Facts of this type only.")]
+StreamOption = Annotated[
+    str | None, typer.Option("--stream", help="Facts of this stream: run/…, file/…, control.")
+]
+ActorOption = Annotated[
+    str | None, typer.Option("--actor", help="Facts appended by: daemon, trainer, cli, web …")
+]
+SinceOption = Annotated[str | None, typer.Option("--since", help="From this time or position on.")]
+UntilOption = Annotated[str | None, typer.Option("--until", help="Up to this time or position.")]
+AfterOption = Annotated[int | None, typer.Option("--after", help="Behind this position.")]
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", help="At most so many; the newest without --after.")
+]
+FollowOption = Annotated[bool, typer.Option("--follow", help="Go on as facts come in.")]
+
+
+def register(app: typer.Typer) -> None:
+    events_app.callback(invoke_without_command=True)(events)
+    events_app.command("show")(show_event)
+    app.add_typer(events_app, name="events")
+    app.command("replay")(replay)
+    app.command("rebuild")(rebuild)
+    app.command("verify")(verify)
+
+
+def events(
+    context: typer.Context,
+    kind: TypeOption = None,
+    stream: StreamOption = None,
+    actor: ActorOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    after: AfterOption = None,
+    limit: LimitOption = None,
+    follow: FollowOption = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The facts, one a line, oldest first; with --json one JSON object a line."""
+    if context.invoked_subcommand is not None:
+        return
+    from collections import deque
+
+    from events.codec import TYPES
+
+    _, log = open_cli_log(workspace)
+    if kind is not None and kind not in TYPES:
+        fail(f"--type {kind}: no such fact; there are {', '.join(sorted(TYPES))}", USAGE)
+    start = max(after or 0, _moment(log, since) - 1 if since else 0)
+    end = _moment(log, until) if until else None
+
+    def found(behind: int, to: int | None) -> "Iterator[Recorded]":
+        types: tuple[type[Event], ...] | None = (TYPES[kind],) if kind is not None else None
+        for recorded in log.read(behind, to=to, types=types, stream=stream):
+            if actor is None or recorded.actor == actor:
+                yield recorded
+
+    first = found(start, end)
+    if limit is not None and after is None:
+        first = iter(deque(first, maxlen=limit))
+    seen = start
+    for n, recorded in enumerate(first):
+        if limit is not None and n >= limit:
+            return
+        seen = recorded.seq
+        _print(recorded, as_json)
+    while follow:
+        time.sleep(0.2)
+        for recorded in found(seen, end):
+            seen = recorded.seq
+            _print(recorded, as_json)
+
+
+def _moment(log: "Log", given: str) -> int:
+    from core.timetravel import NoSuchMoment, position
+
+    try:
+        return position(log, given)
+    except NoSuchMoment as error:
+        fail(str(error), USAGE)
+
+
+def document(recorded: "Recorded") -> dict[str, Any]:
+    """One fact as CONTRACT has it; numbers JSON cannot hold are null, named in `nonfinite`."""
+    from events.codec import encode
+    from projections.status import iso
+
+    return {
+        "seq": recorded.seq,
+        "at": iso(recorded.at),
+        "actor": recorded.actor,
+        "stream": recorded.stream,
+        "type": type(recorded.event).__name__,
+        "causation": recorded.causation,
+        "correlation": recorded.correlation,
+        "data": json.loads(encode(recorded.event)),
+    }
+
+
+def _print(recorded: "Recorded", as_json: bool) -> None:
+    found = document(recorded)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False), flush=True)
+        return
+    data = json.dumps(found["data"], ensure_ascii=False)
+    shown = data if len(data) <= 120 else f"{data[:117]}…"
+    print(f"#{found['seq']:<6} {found['at']} {found['actor']:<8} {found['type']:<20} {shown}", flush=True)
+
+
+def show_event(
+    seq: Annotated[int, typer.Argument(help="The position.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One fact, whole."""
+    _, log = open_cli_log(workspace)
+    recorded = log.get(seq)
+    if recorded is None:
+        fail(f"no fact #{seq}: the log ends at #{log.head()}", USAGE)
+    show(document(recorded), as_json, lambda found: json.dumps(found, indent=2, ensure_ascii=False))
+
+
+def replay(
+    to: Annotated[str, typer.Option("--to", help="A position or a time.")],
+    diff: Annotated[str | None, typer.Option("--diff", help="Another moment: what differs.")] = None,
+    projection: Annotated[str | None, typer.Option("--projection", help="Only this one.")] = None,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Everything as it was then; or what changed between two moments."""
+    from core.timetravel import as_of, difference
+
+    _, log = open_cli_log(workspace)
+    seq = _moment(log, to)
+    if diff is not None:
+        found = difference(log, seq, _moment(log, diff))
+        if projection is not None:
+            found["changes"] = [c for c in found["changes"] if c["path"].split(".")[0] == projection]
+        show(found, as_json, _changes)
+        return
+    found = as_of(log, seq)
+    if projection is not None:
+        if projection not in found["projections"]:
+            fail(f"--projection {projection}: one of {', '.join(found['projections'])}", USAGE)
+        found["projections"] = {projection: found["projections"][projection]}
+    show(found, as_json, lambda whole: json.dumps(whole, indent=2, ensure_ascii=False))
+
+
+def _changes(found: dict[str, Any]) -> str:
+    lines = [f"from #{found['from']} to #{found['to']}:"]
+    for change in found["changes"]:
+        by = f"  (#{change['set_by']})" if change["set_by"] is not None else ""
+        lines.append(
+            f"  {change['path']}: {json.dumps(change['before'])} → {json.dumps(change['after'])}{by}"
+        )
+    return "\n".join(lines)
+
+
+def rebuild(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+    """Fold everything again from the log, compare with what was live, replace it."""
+    from core import rebuilding
+
+    _, log = open_cli_log(workspace)
+    found = rebuilding.rebuild(log)
+    differing = [
+        {"projection": d.projection, "seq": d.seq, "path": d.path, "live": d.live, "folded": d.folded}
+        for d in found
+    ]
+    report = {"ok": not found, "events": log.head(), "differences": differing}
+    show(report, as_json, _rebuilt)
+    if found:
+        raise SystemExit(CORRUPT)
+
+
+def _rebuilt(report: dict[str, Any]) -> str:
+    lines = [
+        f"{report['events']:,} facts folded again: "
+        + ("no difference" if report["ok"] else "differences, mended")
+    ]
+    return "\n".join(
+        [
+            *lines,
+            *(f"  {d['path']} at #{d['seq']}: {d['live']} → {d['folded']}" for d in report["differences"]),
+        ]
+    )
+
+
+def verify(
+    deep: Annotated[bool, typer.Option("--deep", help="Read the queue's files as well.")] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is the record whole: the log's chain, the projections, the folders, every version and resume point?"""
+    from dataclasses import asdict
+
+    place, log = open_cli_log(workspace)
+    verified, problems = _verify(place, log, deep)
+    report = {
+        "ok": not problems,
+        "events": verified.events,
+        "head_hash": verified.head_hash,
+        "problems": [asdict(problem) for problem in problems],
+    }
+    show(report, as_json, _verdict)
+    if problems:
+        raise SystemExit(CORRUPT)
+
+
+def _verify(place: "Workspace", log: "Log", deep: bool) -> tuple[Any, list[Any]]:
+    from core.inspection import inspect
+    from core.logbook import state_at
+    from core.rebuilding import compare
+    from events.verify import Problem, verify_log
+    from projections.fold import State
+
+    verified = verify_log(log.reader, _anchors(place))
+    problems = list(verified.problems)
+    if any(problem.kind == "unreadable" for problem in problems):
+        return verified, problems  # what cannot be read cannot be folded
+    try:
+        state: State = state_at(log)
+    except (KeyError, ValueError) as error:  # a changed fact may be one that no state allows
+        problems.append(Problem("unfoldable", None, None, f"{type(error).__name__}: {error}"))
+        return verified, problems
+    problems += [
+        Problem("projection", d.seq, d.path, f"live {d.live!r}, the log says {d.folded!r}")
+        for d in compare(log)
+    ]
+    problems += inspect(place, state, deep=deep)
+    return verified, problems
+
+
+def _anchors(place: "Workspace") -> dict[int, str]:
+    """The chain heads that lie outside the log: in the manifests of the versions."""
+    anchors = {}
+    for manifest in sorted(place.versions.glob("v*/manifest.json")):
+        try:
+            head = json.loads(manifest.read_text(encoding="utf-8"))["log"]
+            anchors[int(head["seq"])] = str(head["hash"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # told as a damaged version, with its path
+    return anchors
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    lines = [f"{report['events']:,} facts, chain head {report['head_hash'][:16]}…"]
+    for problem in report["problems"]:
+        at = f" #{problem['seq']}" if problem["seq"] is not None else ""
+        lines.append(f"  {problem['kind']}{at} {problem['path'] or ''}: {problem['detail']}")
+    lines.append("all is as it was written" if report["ok"] else f"{len(report['problems'])} problems")
+    return "\n".join(lines)

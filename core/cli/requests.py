@@ -1,0 +1,118 @@
+"""Asking: append one request, let its owner act (or act oneself when nobody is there), tell the answer."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from core.cli.app import REFUSED, USAGE, fail, open_cli_log, show
+
+if TYPE_CHECKING:
+    from db.workspace import Workspace
+    from events.log import Log
+    from events.types import Event, Recorded
+    from projections.fold import State
+
+
+def ask(
+    given: Path | None,
+    fact: "Event",
+    *,
+    as_json: bool,
+    wait: bool = False,
+    timeout: float = 60.0,
+    acts_alone: bool = True,
+) -> None:
+    """One request. `acts_alone`: with no service on the workspace the work is done here and now."""
+    workspace, log = open_cli_log(given)
+    (seq,) = log.append(fact)
+    alone = False
+    if acts_alone:
+        alone = act(workspace, log)
+    answer = answer_to(log, seq)
+    if answer is None and wait:
+        if alone or not _somebody(workspace):
+            fail(
+                f"request #{seq} is in the log, but no service runs on {workspace.root} to act on it", REFUSED
+            )
+        answer = _await(log, seq, timeout)
+        if answer is None:
+            fail(f"request #{seq} was not acted on within {timeout:g} s; it stays in the log", REFUSED)
+    _tell(seq, fact, answer, as_json)
+
+
+def act(workspace: "Workspace", log: "Log") -> bool:
+    """Do the daemon's part with its lock, if nobody has it. True: done."""
+    from core.jobs.arrange import arrange
+    from core.jobs.dispatch import answer
+    from core.jobs.service import Service
+    from db.processes import RoleLock, RoleTaken
+
+    try:
+        with RoleLock(workspace.locks, "daemon"):
+            service = Service(workspace, log)
+            answer(service)
+            arrange(service)
+    except RoleTaken:
+        return False
+    return True
+
+
+def _somebody(workspace: "Workspace") -> bool:
+    from db.processes import holder
+
+    return holder(workspace.locks, "daemon") is not None
+
+
+def answer_to(log: "Log", request: int) -> "Recorded | None":
+    """The fact that answers a request."""
+    from projections.fold import FOLDED
+
+    for recorded in log.read(request, types=[cls for cls in FOLDED if "request" in cls.__dataclass_fields__]):
+        if getattr(recorded.event, "request", None) == request:
+            return recorded
+    return None
+
+
+def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        if (answer := answer_to(log, request)) is not None:
+            return answer
+        time.sleep(0.1)
+    return None
+
+
+def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool) -> None:
+    from events.types import RequestRefused
+
+    asked = type(fact).__name__
+    if answer is not None and isinstance(answer.event, RequestRefused):
+        fail(f"{asked.removesuffix('Requested').lower()} refused: {answer.event.reason}", REFUSED)
+    document = {
+        "request": seq,
+        "type": asked,
+        "answer": {"seq": answer.seq, "type": type(answer.event).__name__} if answer is not None else None,
+    }
+    done = f"{document['type']} #{seq}" + (
+        f" → {type(answer.event).__name__} #{answer.seq}" if answer is not None else ": recorded"
+    )
+    show(document, as_json, lambda _: done)
+
+
+def resolve(state: "State", given: str) -> str:
+    """The sha256 of the file meant: a name, an original relative name, or ≥ 6 hex digits; else exit 2."""
+    files = state.inbox.files.values()
+    exact = [f.sha256 for f in files if given in (f.name, f.original)]
+    found = list(dict.fromkeys(exact))
+    if not found and len(given) >= 6 and all(c in "0123456789abcdef" for c in given.lower()):
+        found = [f.sha256 for f in files if f.sha256.startswith(given.lower())]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        fail(f"no file is called {given!r}, nor does a hash begin so: see `evertrain queue list`", USAGE)
+    _ambiguous(state, given, found)
+
+
+def _ambiguous(state: "State", given: str, found: list[str]) -> NoReturn:
+    candidates = ", ".join(f"{state.inbox.files[sha].name} ({sha[:12]})" for sha in found)
+    fail(f"{given!r} may mean several files: {candidates}", USAGE)

@@ -1,0 +1,167 @@
+"""What do the open requests lead to, as far as no trainer has to answer them?"""
+
+from core.decide.resume import standing
+from events.types import (
+    Event,
+    FileRemoved,
+    FileReopened,
+    FileReprioritized,
+    MoveRequested,
+    PauseRequested,
+    RemoveRequested,
+    RequestRefused,
+    ResumeRequested,
+    RetryRequested,
+    ServicePaused,
+    ServiceResumed,
+    ServiceStopped,
+    SkipRequested,
+    StopRequested,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStarted,
+    TrainingStopped,
+)
+from projections.control import Control, Request
+from projections.fold import State
+from projections.queue import PRIORITIES
+
+#: An answer rests on these: when one is newer than what was seen, it is decided again.
+DEPENDS_ON: tuple[type[Event], ...] = (
+    PauseRequested,
+    ResumeRequested,
+    StopRequested,
+    SkipRequested,
+    MoveRequested,
+    RemoveRequested,
+    RetryRequested,
+    TrainingStarted,
+)
+
+REOPENABLE = ("rejected", "failed", "skipped", "removed", "completed")
+
+
+def answer(state: State, *, trainer_alive: bool) -> list[Event]:
+    """The facts that answer the oldest request which may be answered now; empty: nothing to say."""
+    for request in state.control.pending:
+        facts = _answer(state, request, trainer_alive)
+        if facts:
+            return facts
+    return []
+
+
+def _answer(state: State, request: Request, trainer_alive: bool) -> list[Event]:
+    match request.type:
+        case "PauseRequested" | "StopRequested":
+            return _halt(state, request, trainer_alive)
+        case "ResumeRequested":
+            return _resume(state.control, request)
+        case "SkipRequested":
+            return _skip(state, request, trainer_alive)
+        case "MoveRequested":
+            return _move(state, request)
+        case "RemoveRequested":
+            return _remove(state, request)
+        case "RetryRequested":
+            return _retry(state, request)
+        case other:
+            raise AssertionError(f"a request without an owner: {other}")
+
+
+def _refuse(request: Request, reason: str) -> list[Event]:
+    return [RequestRefused(request=request.seq, reason=reason)]
+
+
+def _halt(state: State, request: Request, trainer_alive: bool) -> list[Event]:
+    """Pause or stop, unless somebody has taken it back before it began."""
+    pause = request.type == "PauseRequested"
+    mode = state.control.mode
+    if mode == "stopped" or (pause and mode == "paused"):
+        return _refuse(request, f"already {mode}")
+    for later in state.control.pending:
+        if later.seq > request.seq and later.type == "ResumeRequested" and mode == "running":
+            return [
+                *_refuse(request, f"taken back by the resume #{later.seq} before it began"),
+                ServiceResumed(request=later.seq),
+            ]
+    run = state.run.current
+    if run is None:
+        return [ServicePaused(request=request.seq) if pause else ServiceStopped(request=request.seq)]
+    if trainer_alive:
+        return []  # its own: it cuts a checkpoint at the next step boundary
+    at = standing(state, run)
+    outcome = TrainingPaused if pause else TrainingStopped
+    return [
+        outcome(
+            run=run.id,
+            sha256=run.sha256,
+            step=at.step,
+            global_step=at.global_step,
+            checkpoint=at.path,
+            request=request.seq,
+        )
+    ]
+
+
+def _resume(control: Control, request: Request) -> list[Event]:
+    if any(
+        other.seq < request.seq and other.type in ("PauseRequested", "StopRequested")
+        for other in control.pending
+    ):
+        return []  # the pause before it is answered first
+    if control.mode == "running":
+        return _refuse(request, "nothing is paused or stopped")
+    return [ServiceResumed(request=request.seq)]
+
+
+def _skip(state: State, request: Request, trainer_alive: bool) -> list[Event]:
+    run = state.run.current
+    if run is None or request.run is None:
+        return _refuse(request, "nothing is training")
+    if run.id != request.run:
+        return _refuse(request, f"it was meant for {request.run}, which has ended")
+    if trainer_alive:
+        return []
+    at = standing(state, run)
+    return [
+        TrainingSkipped(
+            run=run.id,
+            sha256=run.sha256,
+            step=at.step,
+            global_step=at.global_step,
+            checkpoint=at.path,
+            request=request.seq,
+        )
+    ]
+
+
+def _move(state: State, request: Request) -> list[Event]:
+    entry = state.queue.entries.get(request.sha256 or "")
+    priority = request.priority or ""
+    if entry is None:
+        return _refuse(request, "no such file")
+    if priority not in PRIORITIES:
+        return _refuse(request, f"no such priority: {priority}; there are {', '.join(PRIORITIES)}")
+    if entry.state not in ("waiting", "validating"):
+        return _refuse(request, f"{entry.name} is {entry.state}; only waiting files move")
+    if entry.priority == priority:
+        return _refuse(request, f"{entry.name} has priority {priority} already")
+    return [FileReprioritized(sha256=entry.sha256, priority=priority, request=request.seq)]
+
+
+def _remove(state: State, request: Request) -> list[Event]:
+    entry = state.queue.entries.get(request.sha256 or "")
+    if entry is None:
+        return _refuse(request, "no such file")
+    if entry.state not in ("waiting", "validating"):
+        return _refuse(request, f"{entry.name} is {entry.state}; only waiting files can be removed")
+    return [FileRemoved(sha256=entry.sha256, reason="removed by request", request=request.seq)]
+
+
+def _retry(state: State, request: Request) -> list[Event]:
+    entry = state.queue.entries.get(request.sha256 or "")
+    if entry is None:
+        return _refuse(request, "no such file")
+    if entry.state not in REOPENABLE:
+        return _refuse(request, f"{entry.name} is {entry.state} already")
+    return [FileReopened(sha256=entry.sha256, priority=entry.priority, request=request.seq)]

@@ -1,0 +1,131 @@
+"""Which file trains next, is a trainer wanted, and when is a run given up?"""
+
+from dataclasses import dataclass
+
+from core.decide.resume import standing
+from events.types import (
+    AlertRaised,
+    ConfigChanged,
+    Event,
+    FileQueued,
+    FileRemoved,
+    FileReprioritized,
+    PauseRequested,
+    StopRequested,
+    TrainingFailed,
+    TrainingStarted,
+)
+from projections.fold import State
+
+#: The choice of a file rests on these: when one is newer than what was seen, it is chosen again.
+DEPENDS_ON: tuple[type[Event], ...] = (
+    PauseRequested,
+    StopRequested,
+    TrainingStarted,
+    FileQueued,
+    FileReprioritized,
+    FileRemoved,
+    ConfigChanged,
+    AlertRaised,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the batch plan of a file comes to, under the settings in force."""
+
+    steps_planned: int
+    rows: int  # trained rows of one epoch
+    holdout_rows: int
+    tokens: int  # of the whole run
+    trained_tokens: int
+    plan_sha256: str
+
+
+def next_file(state: State) -> str | None:
+    """Which file, by its hash, may start now?"""
+    if not state.control.may_train or state.run.current is not None or state.health.fatal is not None:
+        return None
+    if state.versions.due:  # the version of the run before comes first: it is the parent
+        return None
+    if "waiting" in state.health.alerts:
+        return None
+    return next((sha256 for sha256 in state.queue.waiting if sha256 not in state.queue.unsettled), None)
+
+
+def start(state: State, sha256: str, measured: Measured) -> list[Event]:
+    """The run of this file: a stopped one goes on where it was, any other begins."""
+    entry, file = state.queue.entries[sha256], state.inbox.files[sha256]
+    newest = state.storage.usable[0] if state.storage.usable else None
+    stopped = state.run.of_file(sha256)
+    if stopped is not None and stopped.plan_sha256 != measured.plan_sha256:
+        stopped = None  # other settings, other batches: its position means nothing any more
+    number = len(state.run.runs) + 1
+    return [
+        TrainingStarted(
+            run=stopped.id if stopped is not None else f"r{number:05d}-{sha256[:8]}",
+            sha256=sha256,
+            file=entry.name,
+            step=_done(state, stopped.id) if stopped is not None else 0,
+            steps_planned=measured.steps_planned,
+            global_step=newest.global_step if newest is not None else state.run.global_step,
+            epochs=int(state.workspace.config["epochs"]),
+            rows=measured.rows,
+            holdout_rows=measured.holdout_rows,
+            trained_tokens=measured.trained_tokens,
+            tokens=measured.tokens,
+            plan_sha256=measured.plan_sha256,
+            store=file.store or "",
+            checkpoint=newest.path if newest is not None else None,
+            parent=state.versions.current,
+            config=state.workspace.config,
+            config_sha256=state.workspace.config_sha256 or "",
+        )
+    ]
+
+
+def _done(state: State, run: str) -> int:
+    return state.run.runs[run].stopped_step
+
+
+def wants_trainer(state: State) -> bool:
+    """Is a run open that a trainer should be working on?"""
+    run = state.run.current
+    if run is None or run.state != "open" or state.health.fatal is not None:
+        return False
+    if state.control.first("SkipRequested") is not None:
+        return False  # the daemon answers it while no trainer lives
+    return state.control.may_train and not is_hopeless(state)
+
+
+def is_hopeless(state: State) -> bool:
+    """Has the open run used up its tries without getting any further?"""
+    run = state.run.current
+    return run is not None and run.tries >= int(run.config["max_attempts"])
+
+
+def give_up(state: State) -> list[Event]:
+    """The end of a run whose tries all died at the same place. Only while no trainer lives."""
+    run = state.run.current
+    if run is None or not is_hopeless(state):
+        return []
+    crash = next((c for c in reversed(state.health.crashes) if c.run == run.id), None)
+    at = standing(state, run)
+    return [
+        TrainingFailed(
+            run=run.id,
+            sha256=run.sha256,
+            step=at.step,
+            global_step=at.global_step,
+            checkpoint=at.path,
+            reason=f"{run.tries} tries ended without getting further: {crash.error if crash else 'unknown'}",
+            attempts=run.attempt,
+        )
+    ]
+
+
+def restart_delay(crashes: int, progressed: bool) -> float:
+    """Seconds before a dead process is started again: soon at first, then 10 s doubling to 5 min."""
+    if progressed or crashes <= 1:
+        return 0.5
+    return float(min(300.0, 10.0 * 2 ** (crashes - 2)))

@@ -1,0 +1,29 @@
+"""Is there nothing left to do, and how did it end?"""
+
+from projections.fold import State
+
+DONE, FAILED, HALTED = 0, 1, 3
+
+
+def verdict(state: State, since: int, *, inbox_empty: bool) -> int | None:
+    """The exit code of `--until-idle`; None while something is still going on.
+
+    `since`: the log's head when the service started; how older files ended is no matter of this one.
+    """
+    if state.health.fatal is not None:
+        return FAILED
+    if state.control.pending:
+        return None
+    if state.control.mode in ("paused", "stopped"):
+        return HALTED
+    busy = (
+        not inbox_empty
+        or state.queue.counts("validating", "waiting", "processing")
+        or state.versions.due
+        or state.queue.unsettled
+        or any(copy.placed is None for copy in state.inbox.duplicates.values())
+    )
+    if busy:
+        return None
+    ended = [entry for entry in state.queue.entries.values() if entry.since > since]
+    return FAILED if any(entry.state in ("rejected", "failed") for entry in ended) else DONE

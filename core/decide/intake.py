@@ -1,0 +1,76 @@
+"""What becomes of a file that came in: received, a duplicate, queued or rejected?"""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from events.types import Event, FileDuplicate, FileReceived
+from projections.fold import State
+from projections.inbox import free_name
+from projections.queue import PRIORITIES
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A file whose bytes are hashed and safe inside the queue folder."""
+
+    sha256: str
+    original: str  # relative name, as it came
+    priority: str
+    size_bytes: int
+    inode: int
+    mtime_ns: int
+    by_hand: bool = False
+
+
+def priority_of(original: str) -> str:
+    """`high/a.jsonl` → high; any other folder is only part of the name."""
+    first = PurePosixPath(original).parts[0]
+    return first if first in PRIORITIES and len(PurePosixPath(original).parts) > 1 else "normal"
+
+
+def is_known_source(state: State, arrival: Arrival) -> bool:
+    """Is this the very file that was received before, whose removal from the inbox was cut short?"""
+    source = (arrival.original, arrival.inode, arrival.mtime_ns, arrival.size_bytes)
+    file = state.inbox.files.get(arrival.sha256)
+    if file is not None and source == (
+        file.original,
+        file.source_inode,
+        file.source_mtime_ns,
+        file.size_bytes,
+    ):
+        return True
+    return any(
+        source == (copy.original, copy.source_inode, copy.source_mtime_ns, copy.size_bytes)
+        for copy in state.inbox.duplicates.values()
+    )
+
+
+def admit(state: State, arrival: Arrival) -> list[Event]:
+    """New bytes are received; known ones are a duplicate, whatever their name."""
+    plain_name = PurePosixPath(arrival.original).name
+    name = free_name(state.inbox, plain_name, arrival.sha256)
+    known = state.inbox.files.get(arrival.sha256)
+    if known is not None:
+        return [
+            FileDuplicate(
+                sha256=arrival.sha256,
+                name=name,
+                original=arrival.original,
+                same_as=known.name,
+                size_bytes=arrival.size_bytes,
+                source_inode=arrival.inode,
+                source_mtime_ns=arrival.mtime_ns,
+            )
+        ]
+    return [
+        FileReceived(
+            sha256=arrival.sha256,
+            name=name,
+            original=arrival.original,
+            priority=arrival.priority,
+            size_bytes=arrival.size_bytes,
+            source_inode=arrival.inode,
+            source_mtime_ns=arrival.mtime_ns,
+            by_hand=arrival.by_hand,
+        )
+    ]

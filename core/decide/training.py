@@ -1,0 +1,49 @@
+"""Training decisions: the learning rate of a step, and what is due after it. Steps count from 1."""
+
+import math
+
+from core.settings import Settings
+from projections.control import Control, Request
+from projections.run import Run
+
+NON_FINITE_IN_A_ROW = 3  # so many skipped steps one after the other end the run
+
+
+def learning_rate(settings: Settings, step: int, steps_planned: int, global_step: int) -> float:
+    """The rate with which this step changes the weights: a function of the position alone.
+
+    Warm-up is linear over the first `warmup_steps` *global* steps, once in a model's life.
+    `constant` and `wsd` then stay at the peak (wsd's decay comes by request); `cosine_per_file` begins each
+    run at the peak and ends it just above 0.
+    """
+    warm = min(1.0, global_step / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.lr_schedule != "cosine_per_file":
+        return settings.learning_rate * warm
+    return settings.learning_rate * warm * (1 + math.cos(math.pi * (step - 1) / steps_planned)) / 2
+
+
+def is_evaluation_due(settings: Settings, step: int, steps_planned: int, global_step: int) -> bool:
+    """Is the hold-out measured after this step? Step 0 stands for the moment before the first."""
+    return step in (0, steps_planned) or global_step % settings.eval_steps == 0
+
+
+def is_save_due(settings: Settings, global_step: int) -> bool:
+    """Is a resume point taken after this step? (The end of a run saves anyway.)"""
+    return global_step % settings.save_steps == 0
+
+
+def asked(control: Control, run: str) -> Request | None:
+    """The oldest open request that the trainer of this run answers. A pause or stop that a later resume takes
+    back is left to the daemon, and so is a skip that was meant for another run."""
+    taken_back = max((r.seq for r in control.pending if r.type == "ResumeRequested"), default=0)
+    for request in control.pending:
+        if request.type in ("PauseRequested", "StopRequested") and request.seq > taken_back:
+            return request
+        if request.type == "SkipRequested" and request.run == run:
+            return request
+    return None
+
+
+def is_measured(run: Run, step: int) -> bool:
+    """Was the hold-out measured after this step already?"""
+    return any(validation.step == step for validation in run.validations)

@@ -1,0 +1,81 @@
+"""The daemon: `python -P -m core.jobs --workspace DIR`; started and watched by the watchdog."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+
+from core.decide import idle
+from core.jobs.arrange import arrange, sweep
+from core.jobs.publish import show_current
+from core.jobs.service import Service
+from core.jobs.table import Inbox, jobs, schedule
+from core.logbook import open_log
+from db.notes import leave_note
+from db.processes import RoleLock, RoleTaken, Stop, die_with_parent
+from db.workspace import Workspace
+
+#: Exit codes that carry a verdict of `--until-idle` to the watchdog.
+VERDICT = 100
+LOCK_SECONDS = 10.0  # a command may be at work for a moment
+HALTED_SECONDS = 60.0
+
+
+def main() -> int:
+    """Work until SIGTERM, or until idle."""
+    die_with_parent()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--until-idle", action="store_true")
+    given = parser.parse_args()
+    workspace = Workspace(given.workspace)
+    with leave_note(workspace.notes, "daemon"):
+        lock = _lock(workspace)
+        stop = Stop().install()
+        log = open_log(workspace, "daemon")
+        service = Service(workspace, log, stop.event)
+        sweep(service)
+        arrange(service)
+        show_current(service)
+        inbox = Inbox()
+        since = log.head()
+        scheduler = schedule(service, jobs(service, inbox))
+        code = _wait(service, stop, inbox, since, until_idle=given.until_idle)
+        stop.event.set()
+        scheduler.shutdown(wait=True)
+        log.beat("daemon", os.getpid(), "gone")
+        log.close()
+        lock.release()
+    return code
+
+
+def _lock(workspace: Workspace) -> RoleLock:
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return RoleLock(workspace.locks, "daemon").acquire()
+        except RoleTaken:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _wait(service: Service, stop: Stop, inbox: Inbox, since: int, *, until_idle: bool) -> int:
+    quiet_since = time.monotonic()
+    while not stop.event.wait(0.5):
+        if not until_idle:
+            continue
+        state = service.state()
+        if state.run.current is not None or state.queue.counts("validating"):
+            quiet_since = time.monotonic()
+        code = idle.verdict(state, since, inbox_empty=inbox.empty)
+        if code is None and time.monotonic() - quiet_since > HALTED_SECONDS and state.queue.waiting:
+            code = idle.HALTED
+        if code is not None:
+            return VERDICT + code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Arrange: the queue folders show the log's state; every move ends in a fact."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from core.files import fsync_folder, move, sha256_of, write_atomic
+from core.jobs.poll import arriving
+from core.jobs.service import Service
+from events.types import DriftFound, FilePlaced
+from projections.fold import State
+from projections.inbox import Duplicate
+from projections.queue import Entry, folder
+
+
+def arrange(service: Service) -> None:
+    """Move each file to where its state says; finishes what a crash cut short."""
+    with service.places:
+        state = service.state()
+        for sha256 in state.queue.unsettled:
+            _settle(service, state, state.queue.entries[sha256])
+        for copy in state.inbox.duplicates.values():
+            if copy.placed is None:
+                _settle_duplicate(service, copy)
+
+
+def sweep(service: Service) -> None:
+    """At start: drop copies that no fact speaks of (their source still lies where it was)."""
+    state, place = service.state(), arriving(service)
+    known = set(state.queue.unsettled) | {
+        _duplicate_name(c) for c in state.inbox.duplicates.values() if not c.placed
+    }
+    for path in place.iterdir() if place.is_dir() else ():
+        if path.name not in known:
+            path.unlink()
+
+
+def _duplicate_name(copy: Duplicate) -> str:
+    return f"{copy.sha256}-{copy.source_inode}-{copy.source_mtime_ns}"
+
+
+def _settle(service: Service, state: State, entry: Entry) -> None:
+    root = service.workspace.root
+    target = root / folder(entry) / entry.name
+    sources = [root / entry.placed] if entry.placed is not None else []
+    source = next((p for p in [*sources, arriving(service) / entry.sha256] if p.exists()), None)
+    if source is None and not (target.exists() and sha256_of(target) == entry.sha256):
+        service.append(
+            FilePlaced(sha256=entry.sha256, path=service.workspace.relative(target)),
+            DriftFound(
+                kind="file_missing",
+                path=service.workspace.relative(target),
+                detail=f"the bytes of {entry.name} are not on disk",
+                remedy="its tokens are trained on as long as they are stored; drop the file again for a retry",
+            ),
+        )
+        return
+    if source is not None:
+        with contextlib.suppress(FileNotFoundError):
+            if entry.placed is not None:
+                _report_path(root / entry.placed).unlink()
+        target = _move(source, target, entry.sha256)
+    if folder(entry) == "queue/failed":
+        _write_report(_report_path(target), _report(service, state, entry))
+    service.append(FilePlaced(sha256=entry.sha256, path=service.workspace.relative(target)))
+
+
+def _settle_duplicate(service: Service, copy: Duplicate) -> None:
+    target = service.workspace.queue / "failed" / copy.name
+    source = arriving(service) / _duplicate_name(copy)
+    if source.exists():
+        target = _move(source, target, copy.sha256)
+    report = {
+        "file": copy.name,
+        "original": copy.original,
+        "sha256": copy.sha256,
+        "state": "duplicate",
+        "reason": f"the same bytes as {copy.same_as}; to train them again: evertrain queue retry {copy.same_as}",
+    }
+    _write_report(_report_path(target), report)
+    path = service.workspace.relative(target)
+    service.append(FilePlaced(sha256=copy.sha256, path=path, duplicate=copy.seq))
+
+
+def _move(source: Path, target: Path, sha256: str) -> Path:
+    """Move there, or beside it when a stranger has the name; never over anything."""
+    try:
+        move(source, target)
+    except FileExistsError:
+        if target.samefile(source) or sha256_of(target) == sha256:
+            source.unlink()  # the crash came between the link and the removal
+            fsync_folder(source.parent)
+            return target
+        target = target.with_name(f"{target.stem}-{sha256[:8]}{target.suffix}")
+        if target.exists() and sha256_of(target) == sha256:
+            source.unlink()
+        else:
+            move(source, target)
+    return target
+
+
+def _report_path(file: Path) -> Path:
+    return file.with_name(f"{file.name}.report.json")
+
+
+def report_cache(service: Service, sha256: str) -> Path:
+    """Where the check leaves its full report until the file is placed; without it the facts' summary serves."""
+    return service.workspace.temporary / f"report-{sha256}.json"
+
+
+def _report(service: Service, state: State, entry: Entry) -> dict[str, Any]:
+    file = state.inbox.files[entry.sha256]
+    cached: dict[str, Any] = {}
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        cached = json.loads(report_cache(service, entry.sha256).read_text(encoding="utf-8"))
+    return cached | {
+        "file": entry.name,
+        "original": file.original,
+        "sha256": entry.sha256,
+        "state": entry.state,
+        "reason": entry.reason,
+        "attempts": entry.attempts,
+        "rows": file.rows,
+        "accepted_rows": file.accepted_rows,
+        "dropped_rows": file.dropped_rows,
+        "counts": dict(sorted(file.counts.items())),
+        "next": f"evertrain queue retry {entry.name}",
+    }
+
+
+def _write_report(path: Path, report: dict[str, Any]) -> None:
+    write_atomic(path, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())

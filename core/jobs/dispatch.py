@@ -1,0 +1,94 @@
+"""Dispatch: the next run begins; a hopeless one ends; requests that need no trainer are answered."""
+
+from core.decide import control, dispatch
+from core.decide.batches import lay_out
+from core.intake.tokens import StoreDamaged, TokenStore, store_key
+from core.jobs.service import Service
+from core.jobs.validate import check
+from db.processes import RoleLock, RoleTaken
+from events.types import Event, FileQueued, FileRejected, FileValidated
+from projections.fold import State
+
+
+def answer(service: Service) -> None:
+    """Answer what may be answered; holding the trainer's lock proves that no trainer does it as well."""
+    while service.state().control.pending:
+        if not _answer_one(service):
+            return
+
+
+def _answer_one(service: Service) -> bool:
+    lock = RoleLock(service.workspace.locks, "trainer")
+    try:
+        lock.acquire()
+    except RoleTaken:
+        return bool(service.decide(lambda s: control.answer(s, trainer_alive=True), control.DEPENDS_ON))
+    with lock:
+        return bool(service.decide(lambda s: control.answer(s, trainer_alive=False), control.DEPENDS_ON))
+
+
+def give_up(service: Service) -> None:
+    """End a run whose tries all died at the same place."""
+    if not dispatch.is_hopeless(service.state()):
+        return
+    lock = RoleLock(service.workspace.locks, "trainer")
+    try:
+        lock.acquire()
+    except RoleTaken:
+        return
+    with lock:
+        service.decide(dispatch.give_up, dispatch.DEPENDS_ON)
+
+
+def start_next(service: Service) -> None:
+    """Decide the next run, if there is one to start."""
+    sha256 = dispatch.next_file(service.state())
+    if sha256 is None:
+        return
+    measured = measure(service, sha256)
+    if measured is None:
+        return
+
+    def question(state: State) -> list[Event]:
+        return dispatch.start(state, sha256, measured) if dispatch.next_file(state) == sha256 else []
+
+    service.decide(question, dispatch.DEPENDS_ON)
+
+
+def measure(service: Service, sha256: str) -> dispatch.Measured | None:
+    """The batch plan of a file; its tokens are made again when they are gone or were made for other settings.
+
+    None: the file turned out unusable under the settings in force, which is a fact by then.
+    """
+    settings, state = service.settings(), service.state()
+    key = store_key(sha256, service.renderer(), settings)
+    try:
+        store = TokenStore.open(service.workspace.tokens / key)
+    except (StoreDamaged, FileNotFoundError):
+        facts = check(service, sha256)
+        if any(isinstance(fact, FileRejected) for fact in facts):
+            service.append(*facts)
+            return None
+        if not facts:
+            return None
+        store = TokenStore.open(service.workspace.tokens / key)
+        _note_store(service, facts, state.inbox.files[sha256].store, key)
+    else:
+        if state.inbox.files[sha256].store != key:
+            _note_store(service, check(service, sha256), state.inbox.files[sha256].store, key)
+    layout = lay_out(store.hashes, store.lengths, settings, sha256=sha256)
+    train = layout.train_rows
+    return dispatch.Measured(
+        steps_planned=layout.plan.steps_planned,
+        rows=len(train),
+        holdout_rows=len(layout.holdout_rows),
+        tokens=int(store.lengths[train].sum()) * settings.epochs,
+        trained_tokens=int(store.trained[train].sum()) * settings.epochs,
+        plan_sha256=layout.plan.sha256,
+    )
+
+
+def _note_store(service: Service, facts: list[Event], before: str | None, key: str) -> None:
+    """The file was checked again under other settings: that is a fact; its place in the queue stays."""
+    if before != key:
+        service.append(*(f for f in facts if isinstance(f, FileValidated) and not isinstance(f, FileQueued)))

@@ -1,0 +1,187 @@
+"""Poll: take in what was dropped into the inbox or put into a queue folder by hand."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.decide.intake import Arrival, admit, is_known_source, priority_of
+from core.files import (
+    Look,
+    NotTakeable,
+    StillChanging,
+    copy_hashed,
+    fsync_folder,
+    look,
+    open_for_writing,
+    printable,
+    sha256_of,
+)
+from core.jobs.service import Service
+from db.workspace import PRIORITIES
+from events.types import (
+    DriftFound,
+    Event,
+    FileDuplicate,
+    FileIgnored,
+    FilePlaced,
+    FileReceived,
+    FileRemoved,
+    FileReopened,
+    FileReprioritized,
+)
+from projections.queue import Entry
+
+SETTLE_SECONDS = 1.0
+
+
+def arriving(service: Service) -> Path:
+    """Where copies lie until they are placed: inside queue/, so that they are data like the queue itself."""
+    return service.workspace.queue / ".arriving"
+
+
+def arrival_name(fact: FileReceived | FileDuplicate) -> str:
+    """The copy's name there, as the fact itself gives it."""
+    if isinstance(fact, FileReceived):
+        return fact.sha256
+    return f"{fact.sha256}-{fact.source_inode}-{fact.source_mtime_ns}"
+
+
+def poll(service: Service) -> bool:
+    """Look twice, take what is settled. True: something is still there to be looked at again."""
+    first = _looks(service)
+    if not first:
+        return _missing(service, set())
+    interval = service.settings().poll_interval
+    service.stop.wait(min(SETTLE_SECONDS, interval / 2))
+    second = _looks(service)
+    writers = open_for_writing(second.values())
+    settled = {p: s for p, s in second.items() if first.get(p) == s and s not in writers}
+    for path, seen in sorted(settled.items(), key=lambda item: (item[1].mtime_ns, str(item[0]))):
+        if service.stop.is_set():
+            return True
+        try:
+            _take(service, path, seen)
+        except (StillChanging, FileNotFoundError):
+            continue  # looked at again at the next poll
+        except NotTakeable as refusal:
+            _ignore(service, path, refusal)
+        except PermissionError as error:
+            _ignore(service, path, NotTakeable(str(error.strerror), "make it readable for evertrain's user"))
+    unsettled = set(second) - set(settled)
+    return _missing(service, unsettled) or bool(unsettled)
+
+
+def _looks(service: Service) -> dict[Path, Look]:
+    found: dict[Path, Look] = {}
+    for path in _candidates(service):
+        try:
+            found[path] = look(path)
+        except FileNotFoundError:
+            continue
+        except NotTakeable as refusal:
+            _ignore(service, path, refusal)
+    return found
+
+
+def _candidates(service: Service) -> Iterator[Path]:
+    """What lies in the inbox, and what lies in a waiting folder without the log knowing it there."""
+    service.workspace.inbox.mkdir(exist_ok=True, mode=0o700)  # somebody may have removed it
+    for folder, _, names in os.walk(service.workspace.inbox):
+        yield from (Path(folder) / name for name in names if not name.startswith("."))
+    with service.places:
+        placed = {entry.placed for entry in service.state().queue.entries.values()}
+        for priority in PRIORITIES:
+            folder_path = service.workspace.queue / priority
+            folder_path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for path in folder_path.iterdir():
+                if not path.name.startswith(".") and service.workspace.relative(path) not in placed:
+                    yield path
+
+
+def _original(service: Service, path: Path) -> str:
+    if path.is_relative_to(service.workspace.inbox):
+        return printable(path.relative_to(service.workspace.inbox).as_posix())
+    return printable(path.relative_to(service.workspace.queue).as_posix())
+
+
+def _ignore(service: Service, path: Path, refusal: NotTakeable) -> None:
+    original = _original(service, path)
+    if service.state().inbox.ignored.get(original) != refusal.reason:
+        service.append(FileIgnored(original=original, reason=refusal.reason, remedy=refusal.remedy))
+
+
+def _take(service: Service, path: Path, seen: Look) -> None:
+    by_hand = path.is_relative_to(service.workspace.queue)
+    if by_hand and _moved_by_hand(service, path, seen):
+        return
+    folder = arriving(service)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    copy = folder / "copying"
+    copied = copy_hashed(path, copy)
+    original = _original(service, path)
+    priority = path.parent.name if by_hand else priority_of(original)
+    arrival = Arrival(
+        copied.sha256, original, priority, copied.look.size, copied.look.inode, copied.look.mtime_ns, by_hand
+    )
+    state = service.state()
+    if is_known_source(state, arrival):
+        copy.unlink()
+    else:
+        (fact,) = admit(state, arrival)
+        assert isinstance(fact, FileReceived | FileDuplicate)
+        copy.rename(folder / arrival_name(fact))
+        fsync_folder(folder)
+        service.append(fact, unless=(FileReceived, FileDuplicate), after=state.seq)
+    # The fact is on the disk: now the source may go, unless it was replaced meanwhile.
+    if look(path) == copied.look:
+        path.unlink()
+
+
+def _moved_by_hand(service: Service, path: Path, seen: Look) -> bool:
+    """A file the log knows, found in another waiting folder: the person's move becomes a fact."""
+    entries = service.state().queue.entries
+    missing = [e for e in entries.values() if e.placed and not (service.workspace.root / e.placed).exists()]
+    if not any(service.state().inbox.files[e.sha256].size_bytes == seen.size for e in missing):
+        return False
+    sha256 = sha256_of(path)
+    with service.places:
+        entry = next((e for e in missing if e.sha256 == sha256), None)
+        if entry is None or look(path) != seen:
+            return False
+        where, priority = service.workspace.relative(path), path.parent.name
+        facts: list[Event] = [FilePlaced(sha256=sha256, path=where)]
+        if entry.state in ("waiting", "validating"):
+            if entry.priority != priority:
+                facts.insert(0, FileReprioritized(sha256=sha256, priority=priority, by_hand=True))
+        elif entry.state != "processing":
+            facts.insert(0, FileReopened(sha256=sha256, priority=priority, by_hand=True))
+        service.append(*facts)
+    return True
+
+
+def _missing(service: Service, unsettled: set[Path]) -> bool:
+    """Waiting files that are gone from disk leave the queue, visibly; not while a moved one may be on its way."""
+    with service.places:
+        state = service.state()
+        gone: list[Entry] = [
+            entry
+            for entry in state.queue.entries.values()
+            if entry.state in ("waiting", "validating")
+            and entry.placed is not None
+            and entry.sha256 not in state.queue.unsettled
+            and not (service.workspace.root / entry.placed).exists()
+        ]
+        if gone and unsettled:
+            return True
+        for entry in gone:
+            assert entry.placed is not None
+            service.append(
+                FileRemoved(sha256=entry.sha256, reason=f"gone from {entry.placed}"),
+                DriftFound(
+                    kind="file_missing",
+                    path=entry.placed,
+                    detail="a waiting file was deleted or moved away",
+                    remedy="drop it into the inbox again, or ignore this",
+                ),
+            )
+    return False

@@ -1,0 +1,132 @@
+"""Publish: a completed run becomes a version, and the current model shows it."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from core.decide import versions
+from core.files import fsync_file, fsync_folder, link_or_copy, sha256_of, write_atomic
+from core.jobs.service import Service
+from events.types import DriftFound
+from projections.versions import Due
+
+#: What a version takes from the checkpoint; everything else a model folder needs comes from the base.
+FROM_CHECKPOINT = ("model.safetensors", "config.json", "generation_config.json")
+#: What makes a folder load with its tokenizer.
+FROM_BASE = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.json",
+    "merges.txt",
+)
+MANIFEST = "manifest.json"
+
+
+def publish(service: Service) -> None:
+    """Make the version that is due: staged, renamed into place, then a fact."""
+    state = service.state()
+    if not state.versions.due:
+        return
+    due = state.versions.due[0]
+    folder = service.workspace.versions / state.versions.next_id
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, mode=0o700)
+    _fill(partial, service.workspace.root / due.event.checkpoint, service.base())
+    files = {
+        p.name: {"sha256": sha256_of(p), "size_bytes": p.stat().st_size} for p in sorted(partial.iterdir())
+    }
+    log_seq, log_hash = service.log.commit_of(due.seq)
+    document = versions.manifest(state, due, files, log_seq, log_hash.hex())
+    (partial / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    fsync_file(partial / MANIFEST)
+    fsync_folder(partial)
+    _into_place(service, partial, folder)
+    manifest_sha256 = sha256_of(folder / MANIFEST)
+    path = service.workspace.relative(folder)
+    _append(service, due, document, manifest_sha256, path)
+    show_current(service)
+
+
+def _append(service: Service, due: Due, document: dict[str, Any], manifest_sha256: str, path: str) -> None:
+    service.decide(
+        lambda state: (
+            [versions.published(state, due, document, manifest_sha256, path)]
+            if due in state.versions.due
+            else []
+        ),
+        versions.DEPENDS_ON,
+    )
+
+
+def _fill(folder: Path, checkpoint: Path, base: Path) -> None:
+    for name in FROM_CHECKPOINT:
+        if (checkpoint / name).exists():
+            link_or_copy(checkpoint / name, folder / name)
+    for name in FROM_BASE:
+        if (base / name).exists():
+            link_or_copy(base / name, folder / name)
+
+
+def _into_place(service: Service, partial: Path, folder: Path) -> None:
+    """Rename; what a crash left there is the same version, anything else is set aside, visibly."""
+    if folder.exists():
+        ours = (partial / MANIFEST).read_bytes()
+        theirs = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).exists() else b""
+        if ours == theirs:
+            shutil.rmtree(partial)
+            return
+        aside = service.workspace.quarantine / f"{folder.name}.{os.getpid()}"
+        folder.rename(aside)
+        service.append(
+            DriftFound(
+                kind="foreign_version",
+                path=service.workspace.relative(folder),
+                detail="a folder that the log does not know had the next version's name",
+                remedy=f"it lies in {service.workspace.relative(aside)}; look at it and delete it",
+            )
+        )
+    partial.rename(folder)
+    fsync_folder(folder.parent)
+
+
+def show_current(service: Service) -> None:
+    """`models/current_model` holds the files of the current version (the base model before there is one).
+
+    File by file, each replaced atomically, the weights last: at every moment the folder loads.
+    """
+    state = service.state()
+    current = service.workspace.current_model
+    current.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if state.versions.current is not None:
+        source = service.workspace.root / state.versions.versions[state.versions.current].path
+    else:
+        source = service.base()
+    names = sorted((p.name for p in source.iterdir() if p.is_file()), key=lambda n: n == "model.safetensors")
+    for name in names:
+        if not _same(source / name, current / name):
+            aside = current / f".{name}.partial"
+            aside.unlink(missing_ok=True)
+            link_or_copy(source / name, aside)
+            os.replace(aside, current / name)
+    fsync_folder(current)
+    marker = json.dumps({"version": state.versions.current, "seq": state.seq}) + "\n"
+    if _text(current / "evertrain.json").partition('"seq"')[0] != marker.partition('"seq"')[0]:
+        write_atomic(current / "evertrain.json", marker.encode())
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _same(source: Path, target: Path) -> bool:
+    if not target.exists():
+        return False
+    if source.samefile(target):
+        return True
+    return source.stat().st_size == target.stat().st_size and sha256_of(source) == sha256_of(target)

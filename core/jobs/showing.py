@@ -1,0 +1,71 @@
+"""Showing: the status file, and the day's log file with a line for each fact."""
+
+import json
+import time
+from datetime import datetime
+from typing import Any
+
+from core.files import write_atomic
+from core.jobs.service import Service
+from core.logbook import newest_steps
+from events.log import now_us
+from events.types import Event
+from projections import status
+from projections.fold import FOLDED
+
+UNCHANGED_SECONDS = 30.0
+
+
+def document(service: Service) -> dict[str, Any]:
+    """The status at this moment."""
+    state = service.state()
+    heartbeats = service.log.heartbeats()
+    sample = heartbeats.get("daemon", {}).get("sample")
+    steps = newest_steps(service.log, state)
+    return status.document(state, steps, heartbeats, json.loads(sample) if sample else {}, now_us())
+
+
+class StatusFile:
+    """Written when something changed, else every 30 s."""
+
+    def __init__(self) -> None:
+        self._seq, self._written = -1, -UNCHANGED_SECONDS
+
+    def write(self, service: Service) -> None:
+        head = service.log.head()
+        if head == self._seq and time.monotonic() - self._written < UNCHANGED_SECONDS:
+            return
+        service.workspace.status_file.parent.mkdir(exist_ok=True, mode=0o700)
+        text = json.dumps(document(service), indent=2, ensure_ascii=False) + "\n"
+        write_atomic(service.workspace.status_file, text.encode(), durable=False)
+        self._seq, self._written = head, time.monotonic()
+
+
+class Journal:
+    """One log file per local day; a projection like any other, from where it stopped."""
+
+    def __init__(self, service: Service) -> None:
+        self._seq = service.log.head()
+
+    def write(self, service: Service) -> None:
+        """The new facts, a line each; steps are left to the log itself."""
+        lines: dict[str, list[str]] = {}
+        for recorded in service.log.read(self._seq, types=FOLDED):
+            at = datetime.fromtimestamp(recorded.at / 1e6).astimezone()
+            line = f"{at.isoformat(timespec='milliseconds')} #{recorded.seq} {recorded.actor} {_line(recorded.event)}"
+            lines.setdefault(f"{at:%Y%m%d}", []).append(line)
+            self._seq = recorded.seq
+        service.workspace.logs.mkdir(exist_ok=True, mode=0o700)
+        for day, text in lines.items():
+            with (service.workspace.logs / f"daemon_{day}.log").open("a", encoding="utf-8") as file:
+                file.write("".join(f"{one}\n" for one in text))
+
+
+def _line(event: Event) -> str:
+    shown = []
+    for name in event.__dataclass_fields__:
+        value = getattr(event, name)
+        if isinstance(value, str | int | float | bool) or value is None:
+            text = str(value)
+            shown.append(f"{name}={text[:12] if name.endswith('sha256') else text}")
+    return f"{type(event).__name__} {' '.join(shown)}".rstrip()

@@ -1,0 +1,107 @@
+"""The table of jobs, and APScheduler to run them: late is fine, twice is not."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from core.jobs.arrange import arrange
+from core.jobs.configuration import configuration
+from core.jobs.dispatch import answer, give_up, start_next
+from core.jobs.poll import poll
+from core.jobs.publish import publish
+from core.jobs.retention import retention
+from core.jobs.samples import EVERY, Samples, beat
+from core.jobs.service import Service
+from core.jobs.showing import Journal, StatusFile
+from core.jobs.snapshots import Snapshots
+from core.jobs.validate import Interrupted, validate
+from events.types import AlertCleared, JobFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    name: str
+    every: float  # seconds
+    work: Callable[[Service], object]
+
+
+class Inbox:
+    """The poll, and what it last said."""
+
+    def __init__(self) -> None:
+        self.empty = False  # no look yet
+
+    def poll(self, service: Service) -> None:
+        self.empty = not poll(service)
+
+
+def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
+    """What the daemon does, and how often."""
+    return (
+        Job("poll", service.settings().poll_interval, inbox.poll),
+        Job("validate", 0.5, validate),
+        Job("arrange", 0.3, arrange),
+        Job("answer", 0.2, answer),
+        Job("give up", 0.5, give_up),
+        Job("publish", 0.5, publish),
+        Job("dispatch", 0.5, start_next),
+        Job("retention", 5.0, retention),
+        Job("configuration", 2.0, configuration),
+        Job("samples", EVERY, Samples().take),
+        Job("heartbeat", 1.0, beat),
+        Job("status file", 1.0, StatusFile().write),
+        Job("snapshots", 60.0, Snapshots().take),
+        Job("journal", 1.0, Journal(service).write),
+    )
+
+
+def schedule(service: Service, table: tuple[Job, ...]) -> BackgroundScheduler:
+    """A running scheduler. No job store: the log is the memory."""
+    scheduler = BackgroundScheduler(
+        timezone="UTC",
+        executors={"default": ThreadPoolExecutor(len(table))},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+    for job in table:
+        scheduler.add_job(run, "interval", args=(service, job), seconds=job.every, id=job.name)
+    scheduler.start()
+    for job in table:  # at once as well, not only after the first interval
+        scheduler.modify_job(job.name, next_run_time=_now())
+    return scheduler
+
+
+def _now() -> object:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+def run(service: Service, job: Job) -> None:
+    """Do a job; what it raises becomes a fact and an alert, and the other jobs go on."""
+    if service.stop.is_set():
+        return
+    kind = f"job:{job.name}"
+    try:
+        job.work(service)
+    except Interrupted:
+        return
+    except Exception as error:
+        failed = JobFailed(job=job.name, error=f"{type(error).__name__}: {error}"[:300], where=where(error))
+        known = service.state().health.alerts.get(kind)
+        if known is None or known.detail != f"{failed.error} at {failed.where}":
+            service.log.append(failed)
+        return
+    if kind in service.state().health.alerts:
+        service.log.append(AlertCleared(type=kind))
+
+
+def where(error: BaseException) -> str:
+    """The place in the code, without a word of what it worked on."""
+    trace, place = error.__traceback__, "unknown"
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        place = "/".join(code.co_filename.split("/")[-3:]) + f":{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

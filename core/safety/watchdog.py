@@ -1,0 +1,178 @@
+"""The watchdog: keeps daemon, monitor and trainer alive; small, no torch, its main thread starts every child."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+from core.decide.dispatch import restart_delay, wants_trainer
+from core.logbook import follow, open_log
+from core.safety.children import PORT_TAKEN, ROLE_TAKEN, Child, ending
+from db.processes import RoleLock, Stop, holder
+from db.workspace import Workspace
+from events.heartbeat import Heartbeat
+from events.types import (
+    AlertCleared,
+    AlertRaised,
+    ProcessCrashed,
+    ProcessExited,
+    ProcessRestarted,
+    ProcessStarted,
+)
+from projections.fold import State
+
+LOOK_SECONDS = 0.1
+GRACE_SECONDS = 60.0  # a large model takes its time to write
+PORT_RETRY_SECONDS = 30.0
+VERDICT = 100
+CHILDREN = ("daemon", "monitor", "trainer")
+
+
+class Watchdog:
+    """One per workspace, by OS lock. Raises RoleTaken from `run` when another is there."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        host: str,
+        port: int,
+        until_idle: bool = False,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        where = ["--workspace", str(workspace.root)]
+        idle = ["--until-idle"] if until_idle else []
+        self._workspace = workspace
+        self._until_idle = until_idle
+        self._children = {
+            "daemon": Child("daemon", ["core.jobs", *where, *idle]),
+            "monitor": Child("monitor", ["web", *where, "--host", host, "--port", str(port)]),
+            "trainer": Child("trainer", ["core.train", *where], wanted=False),
+        }
+        self._stop = Stop()
+        self._ready = ready
+
+    def run(self) -> int:
+        """Watch until SIGTERM, SIGINT or, with `--until-idle`, until the daemon says so; gives the exit code."""
+        with RoleLock(self._workspace.locks, "watchdog"):
+            self._workspace.lay_out()
+            self._stop.install()
+            self._log = open_log(self._workspace, "watchdog")
+            self._follower = follow(self._log)
+            self._beat = Heartbeat(self._log, "watchdog", every=1.0)
+            self._sweep()
+            self._log.append(ProcessStarted(role="watchdog", pid=os.getpid()))
+            self._ready()
+            code = 0
+            while not self._stop:
+                verdict = self._look()
+                if verdict is not None:
+                    code = verdict
+                    break
+                self._stop.event.wait(LOOK_SECONDS)
+            self._shut_down()
+            reason = self._stop.signal or "nothing left to do"
+            self._log.append(ProcessExited(role="watchdog", pid=os.getpid(), exit_code=code, reason=reason))
+            self._beat.gone()
+            self._log.close()
+            return code
+
+    # -- one look ------------------------------------------------------------------------------------
+
+    def _look(self) -> int | None:
+        now = time.monotonic()
+        self._beat.beat("watch", now=now)
+        state = self._follower.catch_up()
+        for child in self._children.values():
+            if child.process is not None and child.process.poll() is not None:
+                verdict = self._ended(child, state)
+                if verdict is not None:
+                    return verdict
+                state = self._follower.catch_up()
+        self._children["trainer"].wanted = wants_trainer(state)
+        for child in self._children.values():
+            if child.wanted and child.process is None and now >= child.not_before:
+                self._start(child, state)
+        return None
+
+    def _start(self, child: Child, state: State) -> None:
+        known = state.health.processes.get(child.role)
+        pid = child.start(self._workspace)
+        self._log.append(ProcessStarted(role=child.role, pid=pid))
+        if known is not None and known.state == "crashed":
+            waited = max(0.0, time.monotonic() - child.not_before)
+            self._log.append(
+                ProcessRestarted(
+                    role=child.role, pid=pid, crashes=known.crashes, after_seconds=round(waited, 3)
+                )
+            )
+        if child.role == "monitor" and "port" in state.health.alerts:
+            self._log.append(AlertCleared(type="port"))
+
+    def _ended(self, child: Child, state: State) -> int | None:
+        """Make a fact of the end, and say when the next one may start."""
+        assert child.process is not None
+        code = child.process.returncode
+        fact = ending(child, state, self._log, self._workspace, asked=bool(self._stop))
+        child.process = None
+        self._log.append(fact)
+        if child.role == "daemon" and self._until_idle and code >= VERDICT:
+            return int(code - VERDICT)
+        if isinstance(fact, ProcessCrashed):
+            after = self._follower.catch_up()
+            run = after.run.current
+            crashes = after.health.processes[child.role].crashes
+            progressed = child.role == "trainer" and run is not None and run.tries == 0
+            delay = restart_delay(crashes, progressed)
+            child.not_before = time.monotonic() + delay
+            print(f"evertrain: the {child.role} died ({fact.error}); again in {delay:g} s", file=sys.stderr)
+        elif code == PORT_TAKEN:
+            child.not_before = time.monotonic() + PORT_RETRY_SECONDS
+            if "port" not in state.health.alerts:
+                detail = "the monitor's port is taken by another program: free it, or serve with --port"
+                self._log.append(AlertRaised(severity="warning", type="port", detail=detail))
+                print(f"evertrain: {detail}", file=sys.stderr)
+        elif code == ROLE_TAKEN:
+            child.not_before = time.monotonic() + 1.0
+        elif not self._stop:
+            child.not_before = time.monotonic() + 0.2
+        return None
+
+    # -- the two ends ----------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """No process of an earlier service may be left; what the log believes alive and is not, gets its end."""
+        deadline = time.monotonic() + 5.0
+        for role in CHILDREN:
+            while (pid := holder(self._workspace.locks, role)) is not None and time.monotonic() < deadline:
+                time.sleep(0.05)  # its parent died a moment ago: the kernel's signal is on its way
+            if pid:
+                os.kill(pid, signal.SIGKILL)  # it holds our lock, so it is one of ours
+        state = self._follower.catch_up()
+        for role, process in state.health.processes.items():
+            if process.state == "running":
+                self._log.append(
+                    ProcessCrashed(
+                        role=role,
+                        pid=process.pid,
+                        exit_code=None,
+                        signal=None,
+                        error="gone without a word: killed together with its watchdog, or the machine went down",
+                    )
+                )
+
+    def _shut_down(self) -> None:
+        """Ask all, wait out the grace time, kill what is left; each end is a fact."""
+        for child in self._children.values():
+            child.send(signal.SIGTERM)
+        deadline = time.monotonic() + GRACE_SECONDS
+        while any(child.is_alive for child in self._children.values()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for child in self._children.values():
+            child.send(signal.SIGKILL)
+            if child.process is not None:
+                child.process.wait()
+                fact = ending(child, self._follower.catch_up(), self._log, self._workspace, asked=True)
+                child.process = None
+                self._log.append(fact)
