@@ -1,0 +1,174 @@
+"""The report on a file: what was counted while reading it, and the verdict that follows from the counts."""
+
+import unicodedata
+from array import array
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from core.intake.formats import Row
+from core.intake.problems import ROW_CODES
+from core.settings import Settings
+
+LINES_PER_CODE = 20
+ALWAYS_REJECTED = 0.5           # share of rows left out from which on no setting helps
+LEAK_LENGTH = 24                # characters; a shorter answer (a number, yes) stands in a question by right
+SHORT_ANSWER = 5                # tokens a row, on average
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    line: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One file's check; `as_json` is what `evertrain check --json` prints for it."""
+
+    file: str
+    sha256: str
+    format: str                             # of most rows; "unknown" when no row told one
+    verdict: str                            # accepted, accepted_with_warnings or rejected
+    reason: str | None                      # why it was rejected, and what to do
+    rows: int
+    accepted_rows: int
+    dropped_rows: int
+    tokens: int                             # of the accepted rows
+    trainable_tokens: int
+    lengths: dict[str, int | None]          # p50, p95, p99, max in tokens; of huge rows a lower bound
+    mask_ratio: float | None                # share of tokens that are trained
+    duplicates: int
+    leaks: int
+    problems: tuple[Problem, ...]           # the first 20 of each code
+    counts: dict[str, int]                  # code → rows
+    warnings: tuple[str, ...]
+    seconds: float
+    store: str | None                       # key of the token store, where one was written
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.verdict != "rejected"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "Report":
+        problems = tuple(Problem(**problem) for problem in value["problems"])
+        return cls(**{**value, "problems": problems, "warnings": tuple(value["warnings"])})
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running counts over one file. Twelve bytes a row are all that grows with it."""
+
+    format: str = "unknown"
+    rows: int = 0
+    accepted: int = 0
+    tokens: int = 0
+    trained: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    lengths: Counter[int] = field(default_factory=Counter)
+    fatal: str | None = None                # a reason to reject whatever the rows say
+    _prefixes: "array[int]" = field(default_factory=lambda: array("Q"))   # eight bytes of each row's hash
+    _numbers: "array[int]" = field(default_factory=lambda: array("I"))
+
+    def note(self, line: int, code: str, message: str) -> None:
+        self.counts[code] += 1
+        if self.counts[code] <= LINES_PER_CODE:
+            self.problems.append(Problem(line, code, message))
+
+    def refuse(self, code: str, reason: str) -> None:
+        """Reject the whole file, whatever its rows say."""
+        self.counts[code] += 1
+        self.problems.append(Problem(0, code, reason))
+        self.fatal = f"{code}: {reason}"
+
+    def accept(self, line: int, row_sha256: bytes, tokens: int, trained: int) -> None:
+        self.accepted += 1
+        self.tokens += tokens
+        self.trained += trained
+        self._prefixes.append(int.from_bytes(row_sha256[:8], "little"))
+        self._numbers.append(line)
+
+    def find_duplicates(self) -> None:
+        """Note every row whose content stood earlier in the file."""
+        prefixes = np.frombuffer(self._prefixes, np.uint64)
+        order = np.argsort(prefixes, kind="stable")
+        again = np.flatnonzero(prefixes[order][1:] == prefixes[order][:-1]) + 1
+        for position in sorted(order[again].tolist()):
+            self.note(self._numbers[position], "duplicate", "the same row stands earlier in the file")
+
+    def reason(self, settings: Settings) -> str | None:
+        """Why the file is rejected, None if it is not."""
+        unusable = sum(n for code, n in self._dropping().items() if code != "too_long")
+        too_long = self.counts["too_long"]
+        if self.fatal:
+            return self.fatal
+        if too_long and settings.too_long == "reject":
+            return f"too_long: {too_long} of {self.rows} rows, and too_long rejects; {self.advice(settings)}"
+        remedy = f"; {self.advice(settings)}" if too_long else ""
+        common = self.most_common()
+        if not self.accepted:
+            return f"{common}: none of {self.rows} rows is usable{remedy}"
+        if unusable + too_long >= ALWAYS_REJECTED * self.rows:
+            return f"{common}: {unusable + too_long} of {self.rows} rows are unusable or too long{remedy}"
+        if unusable > settings.max_bad_rows * self.rows:
+            allowed = f"{settings.max_bad_rows:.0%}"
+            return f"{common}: {unusable} of {self.rows} rows are unusable, max_bad_rows allows {allowed}"
+        return None
+
+    def most_common(self) -> str:
+        return next((code for code, _ in self._dropping().most_common(1)), "")
+
+    def _dropping(self) -> Counter[str]:
+        drops = {code for code, what in ROW_CODES.items() if what.drops}
+        return Counter({code: count for code, count in self.counts.items() if code in drops})
+
+    def advice(self, settings: Settings) -> str:
+        longest = max(self.lengths, default=0)
+        return f"the longest row has {longest} tokens, max_length is {settings.max_length}"
+
+    def percentiles(self) -> dict[str, int | None]:
+        """p50, p95, p99 and max of the rows' lengths in tokens."""
+        if not self.lengths:
+            return dict.fromkeys(("p50", "p95", "p99", "max"))
+        values = np.array(sorted(self.lengths), np.int64)
+        below = np.cumsum([self.lengths[int(value)] for value in values])
+        ranks = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+        places = {name: np.searchsorted(below, np.ceil(share * below[-1])) for name, share in ranks.items()}
+        return {name: int(values[place]) for name, place in places.items()}
+
+    def describe(self, settings: Settings) -> tuple[str, ...]:
+        """The warnings as sentences: the file's own first, then one for each code."""
+        said = list(self.warnings)
+        for code, count in sorted(self.counts.items()):
+            if code not in ROW_CODES:
+                continue
+            left_out = " (left out)" if ROW_CODES[code].drops else ""
+            advice = f"; {self.advice(settings)}" if code in ("too_long", "truncated") else ""
+            said.append(f"{code}: {count} of {self.rows} rows{left_out}: {ROW_CODES[code].meaning}{advice}")
+        if self.accepted and self.trained < SHORT_ANSWER * self.accepted:
+            said.append(f"short_answers: {self.trained / self.accepted:.1f} trained tokens a row on average")
+        return tuple(said)
+
+
+def leaks(row: Row) -> bool:
+    """Does a trained answer stand word for word in what was said before it?"""
+    before = ""
+    for turn in row.turns:
+        if turn.role == "text":
+            return False
+        text = " ".join(unicodedata.normalize("NFC", turn.text).casefold().split())
+        if turn.role == "assistant":
+            if turn.trained and len(text) >= LEAK_LENGTH and text in before:
+                return True
+        else:
+            before = f"{before}\n{text}"
+    return False

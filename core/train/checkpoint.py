@@ -1,0 +1,194 @@
+"""Resume points on disk: weights, moments and position of one instant, whole or not there at all.
+
+Written beside their place, every file synced, the manifest last, then renamed: a folder with the final name
+is complete. Whether it counts is the log's word (`CheckpointSaved`), with the manifest's hash. No pickle
+anywhere.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from core.train import moments
+from core.train.refusals import CheckpointDamaged
+
+WEIGHTS = "model.safetensors"
+MOMENTS = "optimizer.safetensors"
+POSITION = "state.json"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What was written; the hashes are SHA-256 of whole files."""
+
+    manifest_sha256: str
+    weights_sha256: str
+    moments_sha256: str
+    size_bytes: int
+    seconds: float
+
+
+def write(folder: Path, network: Any, optimizer: torch.optim.Optimizer, position: Mapping[str, Any]) -> Saved:
+    """Write a resume point at `folder`, which must not exist. Returns once it is on the disk.
+
+    `network` is a transformers model, so the folder also loads with from_pretrained; `position` goes to
+    state.json. Raises OSError when the disk refuses; then nothing but a partial folder is left, and that is
+    removed.
+    """
+    began = time.monotonic()
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(mode=0o700)
+    try:
+        _store(weights(network), partial / WEIGHTS)
+        _store(moments.read(network, optimizer), partial / MOMENTS)
+        network.config.save_pretrained(partial)
+        if network.generation_config is not None:
+            network.generation_config.save_pretrained(partial)
+        (partial / POSITION).write_text(json.dumps(dict(position), indent=2, sort_keys=True) + "\n")
+        files = {path.name: _sealed(path) for path in sorted(partial.iterdir())}
+        manifest = json.dumps({"files": files, "position": dict(position)}, indent=2, sort_keys=True) + "\n"
+        (partial / MANIFEST).write_text(manifest)
+        _sealed(partial / MANIFEST)
+        sync_folder(partial)
+        os.rename(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    sync_folder(folder.parent)
+    return Saved(
+        hashlib.sha256(manifest.encode()).hexdigest(),
+        str(files[WEIGHTS]["sha256"]),
+        str(files[MOMENTS]["sha256"]),
+        sum(int(entry["size"]) for entry in files.values()) + len(manifest.encode()),
+        time.monotonic() - began,
+    )
+
+
+def weights(network: Any) -> dict[str, Tensor]:
+    """Every parameter and stored buffer once: a head tied to the embedding is absent, as readers expect."""
+    parameters = dict(network.named_parameters())
+    every = {name for name, _ in network.named_parameters(remove_duplicate=False)}
+    kept = {name: buffer for name, buffer in network.state_dict().items() if name not in every}
+    return {name: tensor.detach().contiguous() for name, tensor in {**parameters, **kept}.items()}
+
+
+def verify(folder: Path, manifest_sha256: str) -> list[str]:
+    """What is wrong with this resume point, in words; every byte is read. Empty: nothing."""
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+    except OSError as error:
+        return [f"{MANIFEST} cannot be read: {error.strerror}"]
+    if hashlib.sha256(manifest).hexdigest() != manifest_sha256:
+        return [f"{MANIFEST} is not the one the log knows"]
+    problems = []
+    for name, entry in json.loads(manifest)["files"].items():
+        try:
+            size, sha256 = (folder / name).stat().st_size, ""
+            sha256 = _hash(folder / name) if size == entry["size"] else ""
+        except OSError as error:
+            problems.append(f"{name} cannot be read: {error.strerror}")
+            continue
+        if size != entry["size"]:
+            problems.append(f"{name} has {size} bytes, {entry['size']} were written")
+        elif sha256 != entry["sha256"]:
+            problems.append(f"{name} holds other bytes than were written")
+    return problems
+
+
+def load(folder: Path, network: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Copy a verified resume point into the model and optimizer in memory.
+
+    Copied into the tensors that are there, which torch allocated: the same alignment gives the same bits.
+    Raises CheckpointDamaged when it belongs to another model.
+    """
+    target = weights(network)
+    with _opened(folder / WEIGHTS) as stored, torch.no_grad():
+        if set(stored.keys()) != set(target):
+            raise CheckpointDamaged(
+                f"{folder.name}/{WEIGHTS} holds other parameters than this model has: "
+                f"{sorted(set(stored.keys()) ^ set(target))[:3]}; was the base model exchanged?"
+            )
+        for name, tensor in target.items():
+            tensor.copy_(stored.get_tensor(name))
+    with _opened(folder / MOMENTS) as stored:
+        try:
+            moments.put(network, optimizer, stored)
+        except KeyError as error:
+            raise CheckpointDamaged(f"{folder.name}/{MOMENTS}: {error.args[0]}") from error
+
+
+def move_aside(folder: Path, aside: Path) -> Path | None:
+    """Free the name `folder` by moving what lies there into the folder `aside`; None when nothing does."""
+    if not os.path.lexists(folder):
+        return None
+    aside.mkdir(parents=True, exist_ok=True, mode=0o700)
+    number = 1
+    while (place := aside / f"{folder.name}.{number}").exists():
+        number += 1
+    os.rename(folder, place)
+    sync_folder(folder.parent)
+    return place
+
+
+def sweep(parent: Path) -> int:
+    """Remove what interrupted saves left beside the resume points; how many there were."""
+    left = [path for path in parent.glob(".checkpoint-*.partial-*") if path.is_dir()]
+    for path in left:
+        shutil.rmtree(path)
+    return len(left)
+
+
+def sync_folder(folder: Path) -> None:
+    """The folder's entries are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _store(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        # it tells a full disk in words only
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+
+
+def _sealed(path: Path) -> dict[str, str | int]:
+    """The file is on the disk; its hash and size."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        size = file.seek(0, os.SEEK_END)
+    return {"sha256": _hash(path), "size": size}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as stored:
+            yield stored
+    except (SafetensorError, OSError) as error:
+        raise CheckpointDamaged(f"{path.parent.name}/{path.name} cannot be read: {error}") from error

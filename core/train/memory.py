@@ -1,0 +1,76 @@
+"""What this process holds in memory: the model, its optimizer, and which resume point they equal."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging
+
+from core.settings import Settings
+from core.train import attention, checkpoint, moments
+from core.train.packed import PackedModel
+
+UNKNOWN = "unknown"  # steps were taken since the last resume point
+
+
+@dataclasses.dataclass(slots=True)
+class Memory:
+    """A model on its device. `holds`: the resume point it equals, None for the base model, or UNKNOWN."""
+
+    model: PackedModel
+    optimizer: torch.optim.Optimizer
+    attention: str
+    built_for: tuple[Any, ...]
+    holds: str | None = None
+
+    @property
+    def dtypes(self) -> dict[str, int]:
+        """Parameters by type."""
+        found: Counter[str] = Counter()
+        for parameter in self.model.network.parameters():
+            found[str(parameter.dtype).removeprefix("torch.")] += parameter.numel()
+        return dict(found)
+
+
+def settings_that_build(settings: Settings) -> tuple[Any, ...]:
+    """What cannot be changed on a model in memory."""
+    return (settings.precision, settings.gradient_checkpointing)
+
+
+def build(base: Path, settings: Settings) -> Memory:
+    """The base model with a fresh optimizer; on the GPU if there is one.
+
+    Master weights are fp32 (bf16 with `pure_bf16`); bf16 autocast over them on a GPU. Refuses any other type
+    of parameter, and a model whose packed rows cannot be kept apart.
+    """
+    logging.disable_progress_bar()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    wanted = torch.bfloat16 if settings.precision == "pure_bf16" else torch.float32
+    network = AutoModelForCausalLM.from_pretrained(
+        base, dtype=wanted, local_files_only=True, use_safetensors=True
+    )
+    network.to(device)
+    with torch.no_grad():
+        # out of the file's memory map, into torch's own: the same alignment in every process
+        for parameter in network.parameters():
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+    if settings.gradient_checkpointing is True or (
+        settings.gradient_checkpointing == "auto" and device.type == "cuda"
+    ):
+        network.gradient_checkpointing_enable({"use_reentrant": False})
+    half = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
+    model = PackedModel(network, torch.bfloat16 if half else None)
+    memory = Memory(model, moments.adamw(network), attention.choose(model), settings_that_build(settings))
+    if set(memory.dtypes) != {str(wanted).removeprefix("torch.")}:
+        raise TypeError(f"{base.name}: parameters are {memory.dtypes}, {wanted} was asked for")
+    return memory
+
+
+def restore(memory: Memory, workspace: Path, path: str) -> None:
+    """Make memory equal to a verified resume point (`path` relative to the workspace)."""
+    memory.holds = UNKNOWN
+    checkpoint.load(workspace / path, memory.model.network, memory.optimizer)
+    memory.holds = path

@@ -1,0 +1,118 @@
+"""Resume points and the log: one counts once `CheckpointSaved` says so, and only intact ones are used."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.decide.resume import Position, positions
+from core.settings import Settings
+from core.train import checkpoint
+from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build
+from core.train.record import Recorder
+from core.train.refusals import NothingToResume
+from core.train.trainer import generators_sha256
+from db.workspace import Workspace
+from events.types import CheckpointQuarantined, CheckpointSaved, DriftFound
+from projections.fold import State
+from projections.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a try at a run stands: steps done of the run, and for ever."""
+
+    run: str
+    attempt: int
+    step: int
+    global_step: int
+
+
+def save(
+    workspace: Workspace,
+    recorder: Recorder,
+    memory: Memory,
+    state: State,
+    place: Place,
+    reason: str,
+    plan_sha256: str,
+) -> str | None:
+    """A resume point of this instant, unless memory equals one already: its path. None: the base model.
+
+    Whatever lies under its name is moved aside, and told when the log does not know it.
+    """
+    if memory.holds != UNKNOWN:
+        return memory.holds
+    recorder.enter("save", place.step, place.run)
+    folder = workspace.current_model / f"checkpoint-{place.global_step}"
+    path = workspace.relative(folder)
+    aside = checkpoint.move_aside(folder, workspace.quarantine)
+    if aside is not None and path not in state.storage.checkpoints:
+        moved = workspace.relative(aside)
+        recorder.append(
+            DriftFound(
+                kind="checkpoint_unknown",
+                path=path,
+                detail=f"a folder that the log does not know stood here; it was moved to {moved}",
+                remedy=f"delete {moved} when nobody misses it",
+            )
+        )
+    position = {
+        "run": place.run,
+        "attempt": place.attempt,
+        "step": place.step,
+        "global_step": place.global_step,
+        "plan_sha256": plan_sha256,
+    }
+    saved = checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+    recorder.append(
+        CheckpointSaved(
+            run=place.run,
+            attempt=place.attempt,
+            step=place.step,
+            global_step=place.global_step,
+            path=path,
+            reason=reason,
+            manifest_sha256=saved.manifest_sha256,
+            weights_sha256=saved.weights_sha256,
+            moments_sha256=saved.moments_sha256,
+            rng_sha256=generators_sha256(),
+            size_bytes=saved.size_bytes,
+            seconds=saved.seconds,
+        )
+    )
+    memory.holds = path
+    return path
+
+
+def load(
+    workspace: Workspace,
+    recorder: Recorder,
+    memory: Memory | None,
+    state: State,
+    run: Run,
+    base: Path,
+    settings: Settings,
+) -> tuple[Memory, Position]:
+    """Memory as the newest intact position of the run has it; what is damaged is quarantined on the way.
+
+    Reads nothing when memory equals it already. Raises NothingToResume.
+    """
+    if memory is not None and memory.built_for != settings_that_build(settings):
+        memory = None
+    for position in positions(state, run):
+        if memory is not None and memory.holds == position.path:
+            return memory, position
+        point = position.checkpoint
+        if point is not None:
+            problems = checkpoint.verify(workspace.root / point.path, point.manifest_sha256)
+            if problems:
+                recorder.append(CheckpointQuarantined(path=point.path, problems=tuple(problems)))
+                continue
+        if memory is None or point is None:
+            memory = build(base, settings)
+        if point is not None:
+            restore(memory, workspace.root, point.path)
+        return memory, position
+    raise NothingToResume(
+        f"{run.id}: no resume point it may go on from is intact; put {run.checkpoint} back from a backup, "
+        "or skip the run"
+    )

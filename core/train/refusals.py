@@ -1,0 +1,25 @@
+"""What the trainer refuses to do. These messages speak to people and never quote a row."""
+
+
+class Refused(RuntimeError):
+    """The base: what was found, where, and what to do next."""
+
+
+class PackingUnsafe(Refused):
+    """No way of attention keeps the packed rows of this model apart."""
+
+
+class CheckpointDamaged(Refused):
+    """A verified resume point does not fit this model."""
+
+
+class NothingToResume(Refused):
+    """No resume point that the log allows is intact."""
+
+
+class PlanDiffers(Refused):
+    """The batches of the file are not those that the run was started with."""
+
+
+class NonFinite(Refused):
+    """Loss or gradient was not finite in several steps in a row."""

@@ -1,0 +1,289 @@
+"""A try at a run: from where the log says it stands, step by step, to whatever ends it in this process."""
+
+import platform
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+
+from core.decide import training
+from core.decide.batches import Layout, digests
+from core.decide.resume import Position, standing
+from core.settings import Settings
+from core.train import points
+from core.train.memory import UNKNOWN, Memory
+from core.train.packed import Tokens, read_batch
+from core.train.points import Place
+from core.train.record import Recorder, recorded_steps, weighted_mean
+from core.train.refusals import NonFinite
+from core.train.trainer import Figures, StepTrainer, Work
+from core.train.validation import Holdout
+from db.processes import Stop
+from db.workspace import Workspace
+from events.log import Conflict, Log
+from events.types import (
+    AttemptStarted,
+    Event,
+    RequestRefused,
+    ServiceResumed,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStopped,
+    ValidationMeasured,
+)
+from projections.fold import Follower
+from projections.run import Run
+
+LOOK_SECONDS = 0.05  # how old the news of a request may be
+ANSWERS: tuple[type[Event], ...] = (RequestRefused, ServiceResumed)  # given by the daemon in our place
+HALTS: dict[str, tuple[str, Any]] = {
+    "PauseRequested": ("pause", TrainingPaused),
+    "StopRequested": ("stop", TrainingStopped),
+    "SkipRequested": ("skip", TrainingSkipped),
+}
+LIBRARIES = ("torch", "transformers", "accelerate", "safetensors", "numpy")
+
+
+class Attempt:
+    """One try at the open run; `memory` equals `position`."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        log: Log,
+        follower: Follower,
+        recorder: Recorder,
+        stop: Stop,
+        *,
+        memory: Memory,
+        position: Position,
+        store: Tokens,
+        layout: Layout,
+        settings: Settings,
+    ) -> None:
+        run = follower.state.run.current
+        assert run is not None
+        self._workspace, self._log, self._follower = workspace, log, follower
+        self._recorder, self._stop, self._memory = recorder, stop, memory
+        self._store, self._plan, self._settings = store, layout.plan, settings
+        self._holdout = Holdout(
+            store, layout.holdout_rows, max_length=settings.max_length, batch_size=settings.batch_size
+        )
+        self._planned = layout.plan.steps_planned
+        self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
+        self._change, self._look_at = -1, 0.0
+        recorder.begin(run.id, self._place.attempt)
+        # what two means go over: the steps since the last validation, and the run's last tenth
+        measured = max((v.step for v in run.validations if v.step <= position.step), default=0)
+        self._tail_from = self._planned - max(1, self._planned // 10) + 1
+        self._since = recorded_steps(log, run.id, measured + 1, position.step)
+        self._tail = recorded_steps(log, run.id, self._tail_from, position.step)
+
+    def execute(self, load_seconds: float) -> str:
+        """Train until done or told to halt: completed, paused, stopped, skipped, interrupted or failed."""
+        self._recorder.append(
+            AttemptStarted(
+                run=self._place.run,
+                attempt=self._place.attempt,
+                step=self._place.step,
+                global_step=self._place.global_step,
+                checkpoint=self._memory.holds,
+                device=_device(self._memory.model.device),
+                dtypes=self._memory.dtypes,
+                attention=self._memory.attention,
+                software={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+                load_seconds=load_seconds,
+            )
+        )
+        while True:
+            try:
+                self._measure_if_due()
+                if (halted := self._halt()) is not None:
+                    return halted
+                if self._place.step == self._planned:
+                    return self._complete()
+                self._train()
+            except NonFinite as error:
+                return self._fail(str(error))
+            except Conflict:
+                continue  # somebody took the request back while we saved: look again, go on
+
+    @property
+    def _run(self) -> Run:
+        """The run as the log has it now."""
+        return self._follower.catch_up().run.runs[self._place.run]
+
+    # -- steps ------------------------------------------------------------------------------------
+
+    def _train(self) -> None:
+        """Steps until the run is done or somebody asked for something."""
+        self._recorder.enter("step", self._place.step, self._place.run)
+        StepTrainer(
+            self._memory.model,
+            self._memory.optimizer,
+            self._works(),
+            self._planned - self._place.step,
+            seed=self._settings.seed,
+            folder=self._workspace.temporary,
+            after_step=self._after_step,
+        ).train()
+
+    def _works(self) -> Iterator[Work]:
+        ahead = self._place.global_step - self._place.step
+        for step, micro_batches in enumerate(self._plan.steps(self._place.step + 1), self._place.step + 1):
+            rows = np.concatenate(micro_batches)
+            self._memory.holds = UNKNOWN  # from the moment a step is made, it may be trained
+            yield Work(
+                step,
+                step + ahead,
+                training.learning_rate(self._settings, step, self._planned, step + ahead),
+                tuple(read_batch(self._store, part) for part in micro_batches),
+                len(rows),
+                digests(self._store.hashes, rows),
+            )
+
+    def _after_step(self, figures: Figures) -> bool:
+        place = self._place
+        self._place = Place(place.run, place.attempt, figures.step, figures.global_step)
+        self._recorder.step(figures)
+        self._recorder.progress("step", figures.step)
+        if figures.is_finite:
+            self._since[figures.step] = (figures.loss, figures.trained_tokens)
+            if figures.step >= self._tail_from:
+                self._tail[figures.step] = (figures.loss, figures.trained_tokens)
+        if figures.step == self._planned:
+            return False
+        if training.is_save_due(self._settings, figures.global_step):
+            self._save("save_steps")
+        self._measure_if_due()
+        if self._is_asked():
+            return False
+        self._recorder.enter("step", figures.step, place.run)
+        return True
+
+    def _measure_if_due(self) -> None:
+        step, global_step = self._place.step, self._place.global_step
+        due = training.is_evaluation_due(self._settings, step, self._planned, global_step)
+        if not due or not self._holdout.rows or training.is_measured(self._run, step):
+            return
+        self._recorder.enter("eval", step, self._place.run)
+        began = time.monotonic()
+        loss = self._holdout.measure(self._memory.model, give_up=self._gives_up)
+        if loss is None:
+            return  # told to halt: measured when the run goes on
+        self._recorder.append(
+            ValidationMeasured(
+                run=self._place.run,
+                attempt=self._place.attempt,
+                step=step,
+                global_step=global_step,
+                kind="holdout",
+                loss=loss,
+                trained_tokens=self._holdout.trained_tokens,
+                rows=self._holdout.rows,
+                train_loss=weighted_mean(self._since),
+                seconds=time.monotonic() - began,
+            )
+        )
+        self._since = {}
+
+    def _gives_up(self) -> bool:
+        self._recorder.progress("eval", self._place.step)
+        return self._is_asked()
+
+    def _save(self, reason: str) -> str | None:
+        return points.save(
+            self._workspace,
+            self._recorder,
+            self._memory,
+            self._follower.catch_up(),
+            self._place,
+            reason,
+            self._plan.sha256,
+        )
+
+    # -- requests and ends ------------------------------------------------------------------------
+
+    def _is_asked(self) -> bool:
+        """Does anybody want this run to halt? Cheap: asked at every step and validation batch."""
+        if self._stop:
+            return True
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            change = self._log.change()
+            if change != self._change:
+                self._change = change
+                self._follower.catch_up()
+        return training.asked(self._follower.state.control, self._place.run) is not None
+
+    def _halt(self) -> str | None:
+        """Do what was asked, if anything was and a step is left. Raises Conflict when it was taken back."""
+        state, place = self._follower.catch_up(), self._place
+        request = training.asked(state.control, place.run)
+        if place.step == self._planned or not (self._stop or request):
+            return None
+        reason, outcome, why = "shutdown", TrainingInterrupted, dict[str, Any](signal=self._stop.signal)
+        if request is not None:
+            (reason, outcome), why = HALTS[request.type], {"request": request.seq}
+        ended = outcome(
+            run=place.run,
+            sha256=state.run.runs[place.run].sha256,
+            step=place.step,
+            global_step=place.global_step,
+            checkpoint=self._save(reason),
+            **why,
+        )
+        self._recorder.append(ended, unless=ANSWERS, after=state.seq)
+        return type(ended).__name__.removeprefix("Training").lower()
+
+    def _complete(self) -> str:
+        path, run = self._save("end"), self._run
+        if path is None or not self._place.step == self._planned == run.steps_planned > 0:
+            raise AssertionError(
+                f"{run.id}: {self._place.step} of {run.steps_planned} steps is not completed"
+            )
+        last = run.validations[-1] if run.validations else None
+        self._recorder.append(
+            TrainingCompleted(
+                run=run.id,
+                sha256=run.sha256,
+                steps=self._place.step,
+                global_step=self._place.global_step,
+                checkpoint=path,
+                loss=weighted_mean(self._tail),
+                validation_loss=last.loss if last is not None and last.step == self._place.step else None,
+            )
+        )
+        return "completed"
+
+    def _fail(self, reason: str) -> str:
+        """Back to the last good resume point; what memory holds is not used again."""
+        self._memory.holds = UNKNOWN
+        self._recorder.flush()
+        state, run = self._follower.catch_up(), self._run
+        at = standing(state, run)
+        self._recorder.append(
+            TrainingFailed(
+                run=run.id,
+                sha256=run.sha256,
+                step=at.step,
+                global_step=at.global_step,
+                checkpoint=at.path,
+                reason=reason,
+                attempts=self._place.attempt,
+            )
+        )
+        return "failed"
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"

@@ -1,0 +1,123 @@
+"""The trainer's round: find the open run, bring memory to where it stands, train, wait for the next."""
+
+import time
+from pathlib import Path
+
+from core import config
+from core.decide.batches import Layout, lay_out
+from core.intake.template import Renderer
+from core.intake.tokens import StoreDamaged, TokenStore
+from core.intake.validate import examine
+from core.settings import Settings
+from core.train import checkpoint, points
+from core.train.memory import Memory
+from core.train.record import Recorder
+from core.train.refusals import NothingToResume, PlanDiffers
+from core.train.run import Attempt
+from db.processes import Stop
+from db.workspace import Workspace
+from events.log import Log
+from projections.fold import Follower
+from projections.queue import folder
+from projections.run import Run
+
+WAIT_SECONDS = 0.05
+ENDS_THE_PROCESS = ("paused", "stopped", "interrupted")  # the device is given back
+
+
+class Service:
+    """One trainer process: keeps the model loaded from run to run."""
+
+    def __init__(
+        self, workspace: Workspace, log: Log, follower: Follower, recorder: Recorder, stop: Stop
+    ) -> None:
+        self._workspace, self._log, self._follower = workspace, log, follower
+        self._recorder, self._stop = recorder, stop
+        self._memory: Memory | None = None
+
+    def work(self, idle_seconds: float) -> None:
+        """Train open runs; returns when told to halt, or when none has been open for `idle_seconds`."""
+        checkpoint.sweep(self._workspace.current_model)
+        until: float | None = None
+        while not self._stop:
+            state = self._follower.catch_up()
+            run = state.run.current
+            if run is not None and not state.control.may_train:
+                return  # paused or stopped before it began: the daemon says so in the log
+            if run is not None and run.state == "open":
+                until = None
+                if self._train(run) in ENDS_THE_PROCESS:
+                    return
+                continue
+            if until is None:
+                until = time.monotonic() + idle_seconds
+                self._recorder.enter("idle", None, None)
+            if time.monotonic() >= until:
+                return
+            self._recorder.progress("idle", None)
+            self._stop.event.wait(WAIT_SECONDS)
+
+    def _train(self, run: Run) -> str:
+        settings = config.parse(run.config)
+        store, layout = self._read(run, settings)
+        began = time.monotonic()
+        self._recorder.enter("load", None, run.id)
+        loaded, self._memory = self._memory, None  # after an error nothing in memory is trusted
+        self._memory, position = points.load(
+            self._workspace, self._recorder, loaded, self._follower.state, run, self._base, settings
+        )
+        return Attempt(
+            self._workspace,
+            self._log,
+            self._follower,
+            self._recorder,
+            self._stop,
+            memory=self._memory,
+            position=position,
+            store=store,
+            layout=layout,
+            settings=settings,
+        ).execute(time.monotonic() - began)
+
+    # -- rows -------------------------------------------------------------------------------------
+
+    def _read(self, run: Run, settings: Settings) -> tuple[TokenStore, Layout]:
+        """The run's tokens, written again from the file if they are gone, and its layout."""
+        place = self._workspace.tokens / run.store
+        try:
+            store = TokenStore.open(place)
+        except StoreDamaged:
+            self._recorder.enter("tokenize", None, run.id)
+            entry = self._follower.state.queue.entries[run.sha256]
+            path = self._workspace.root / (entry.placed or f"{folder(entry)}/{entry.name}")
+            report = examine(
+                path,
+                sha256=run.sha256,
+                renderer=Renderer(self._base),
+                settings=settings,
+                store=self._workspace.tokens,
+                progress=lambda *_: self._recorder.progress("tokenize", None),
+            )
+            if report.store != run.store:
+                raise PlanDiffers(
+                    f"{run.file} gives other tokens than when it was queued "
+                    f"({report.reason or report.store}); "
+                    f"was the base model exchanged? Try `evertrain queue retry {run.file}`"
+                ) from None
+            store = TokenStore.open(place)
+        layout = lay_out(store.hashes, store.lengths, settings, sha256=run.sha256)
+        if layout.plan.sha256 != run.plan_sha256:
+            raise PlanDiffers(
+                f"{run.id}: the batches of {run.file} differ from those of its start. "
+                f"`evertrain skip`, then `evertrain queue retry {run.file}` trains it from its beginning"
+            )
+        return store, layout
+
+    @property
+    def _base(self) -> Path:
+        created = self._follower.state.workspace.created
+        if created is None:
+            raise NothingToResume(
+                "this workspace has no base model; make one with `evertrain init --base DIR`"
+            )
+        return self._workspace.root / created.base_model

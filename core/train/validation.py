@@ -1,0 +1,45 @@
+"""The hold-out: rows of the file that are never trained, measured by the very path that trains."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from core.decide.batches import Rows, pack
+from core.train.packed import Batch, PackedModel, Tokens, read_batch
+
+
+class Holdout:
+    """The held-out rows of a run, packed like the training rows: measuring needs no more memory."""
+
+    def __init__(self, store: Tokens, rows: Rows, *, max_length: int, batch_size: int) -> None:
+        self.rows = len(rows)
+        self._store = store
+        lengths = np.diff(store.offsets).astype(np.int64)
+        self._windows = [np.array(window) for window in pack(rows, lengths, max_length * batch_size)]
+
+    @property
+    def trained_tokens(self) -> int:
+        """Targets in all rows: what the loss is a mean over."""
+        return sum(len(batch.targets) for batch in self.batches())
+
+    def batches(self) -> Iterator[Batch]:
+        return (read_batch(self._store, window) for window in self._windows)
+
+    def measure(self, model: PackedModel, *, give_up: Callable[[], bool]) -> float | None:
+        """Loss in nats per trained token; None when told to give up, which is asked before each batch.
+
+        Draws nothing random and leaves the model in the mode it was in.
+        """
+        was_training, total, trained = model.training, 0.0, 0
+        model.eval()
+        try:
+            with torch.no_grad():
+                for batch in self.batches():
+                    if give_up():
+                        return None
+                    total += float(model(batch.to(model.device)))
+                    trained += len(batch.targets)
+        finally:
+            model.train(was_training)
+        return total / trained

@@ -1,0 +1,46 @@
+"""One base of the demo's own for every test of the intake: made once, read only."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.intake.report import Report
+from core.intake.template import Renderer
+from core.intake.validate import examine
+from core.model.demo import write_tokenizer
+from core.settings import Settings
+
+Check = Callable[..., Report]
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's tokenizer and template; the model itself is not needed here."""
+    folder = tmp_path_factory.mktemp("base")
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def renderer(base: Path) -> Renderer:
+    return Renderer(base)
+
+
+@pytest.fixture
+def check(renderer: Renderer, tmp_path: Path) -> Check:
+    """Examine rows (objects, or bytes for lines as they stand) as a file, under changed settings."""
+
+    def run(rows: list[Any], name: str = "rows.jsonl", store: Path | None = None, **changed: Any) -> Report:
+        lines = [row if isinstance(row, bytes) else json.dumps(row).encode() for row in rows]
+        path = tmp_path / name
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        settings = replace(Settings(), **changed)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        return examine(path, sha256=sha256, renderer=renderer, settings=settings, store=store)
+
+    return run

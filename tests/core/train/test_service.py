@@ -1,0 +1,311 @@
+"""The trainer's round, as told by the log: what it does with an open run, with requests, and with damage."""
+
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from core.decide.batches import digests, lay_out
+from core.train.refusals import NothingToResume, PlanDiffers
+from db.processes import Stop
+from events.types import (
+    AttemptStarted,
+    CheckpointQuarantined,
+    CheckpointSaved,
+    DriftFound,
+    Event,
+    PauseRequested,
+    PhaseEntered,
+    ResumeRequested,
+    SkipRequested,
+    StepsCompleted,
+    StepSkipped,
+    StopRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStopped,
+    ValidationMeasured,
+)
+from tests.core.train.conftest import POISON, VOCABULARY, Stand, tiny_network
+
+Make = Callable[..., Stand]
+
+
+class StopAfter(Stop):
+    """A signal that arrives after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._left = looks
+
+    def __bool__(self) -> bool:
+        self._left -= 1
+        if self._left < 0:
+            self.signal = "SIGTERM"
+        return super().__bool__()
+
+
+def only(stand: Stand, fact: type[Event]) -> Any:
+    (recorded,) = stand.facts(fact)
+    return recorded.event
+
+
+def column(stand: Stand, name: str) -> list[Any]:
+    return [value for r in stand.facts(StepsCompleted) for value in r.event.columns[name]]  # type: ignore[attr-defined]
+
+
+def test_a_run_is_done_when_every_planned_step_is(stand: Stand) -> None:
+    run = stand.start(stand.queue("a.jsonl"))
+    stand.train()
+
+    completed, planned = only(stand, TrainingCompleted), stand.follower.catch_up().run.runs[run].steps_planned
+    assert planned == completed.steps == completed.global_step == len(column(stand, "loss")) > 0
+    assert "completed" == stand.follower.state.run.runs[run].state
+    assert completed.checkpoint in stand.follower.state.storage.checkpoints
+    assert [1 + n for n in range(planned)] == [
+        first + n
+        for r in stand.facts(StepsCompleted)
+        for first, n in [(r.event.first_step, n) for n in range(r.event.n)]  # type: ignore[attr-defined]
+    ]
+
+
+def test_every_row_that_is_not_held_out_is_trained_epochs_times(make_stand: Make) -> None:
+    stand = make_stand("epochs", epochs=2)
+    sha256 = stand.queue("a.jsonl")
+    stand.start(sha256)
+    stand.train()
+
+    store = stand.store(sha256)
+    layout = lay_out(store.hashes, store.lengths, stand.settings, sha256=sha256)
+    assert 2 * len(layout.train_rows) == sum(column(stand, "rows"))
+    assert 2 * digests(store.hashes, layout.train_rows) % 2**48 == sum(column(stand, "row_digest")) % 2**48
+    assert 2 * store.lengths[layout.train_rows].sum() == sum(column(stand, "tokens"))
+    assert 2 * store.trained[layout.train_rows].sum() == sum(column(stand, "trained_tokens"))
+
+
+def test_the_holdout_is_measured_before_step_one_at_multiples_and_at_the_end(make_stand: Make) -> None:
+    stand = make_stand("eval", eval_steps=3, batch_size=1)
+    stand.start(stand.queue("a.jsonl"))
+    stand.train()
+
+    measured: list[Any] = [r.event for r in stand.facts(ValidationMeasured)]
+    planned = only(stand, TrainingCompleted).steps
+    assert sorted({*range(0, planned, 3), planned}) == [event.step for event in measured]
+    assert pytest.approx(np.log(VOCABULARY), rel=0.1) == measured[0].loss
+    assert None is measured[0].train_loss
+    losses, tokens = np.array(column(stand, "loss")), np.array(column(stand, "trained_tokens"))
+    for before, event in zip(measured, measured[1:], strict=False):
+        part = slice(before.step, event.step)
+        assert pytest.approx(np.average(losses[part], weights=tokens[part])) == event.train_loss
+    assert measured[-1].loss == only(stand, TrainingCompleted).validation_loss
+
+
+def test_without_a_holdout_nothing_is_measured_and_unknown_is_none(make_stand: Make) -> None:
+    stand = make_stand("none", validation_fraction=0.0)
+    stand.start(stand.queue("a.jsonl"))
+    stand.train()
+
+    assert [] == stand.facts(ValidationMeasured)
+    assert None is only(stand, TrainingCompleted).validation_loss
+
+
+def test_runs_in_one_process_and_in_several_end_in_the_same_bits(make_stand: Make) -> None:
+    one, several = make_stand("one"), make_stand("several")
+    for stand in (one, several):
+        files = [stand.queue(name, rows, seed) for name, rows, seed in (("a", 50, 1), ("b", 90, 2))]
+        if stand is several:
+            for file in files:
+                stand.start(file)
+                stand.train()
+            continue
+        stand.start(files[0])
+        # the daemon, while the trainer waits for the next run
+        waiting = stand.when(TrainingCompleted)
+        stand.train(idle_seconds=0.0)
+        waiting.join()
+        stand.start(files[1])
+        stand.train()
+
+    assert one.final() == several.final()
+    steps = [r.event.global_step for r in several.facts(AttemptStarted)]  # type: ignore[attr-defined]
+    assert [0, several.facts(TrainingCompleted)[0].event.global_step] == steps  # type: ignore[attr-defined]
+
+
+HALTS: list[tuple[type[Event], type[Event]]] = [
+    (PauseRequested, TrainingPaused),
+    (StopRequested, TrainingStopped),
+]
+
+
+@pytest.mark.parametrize(("request_type", "outcome"), HALTS)
+def test_a_halt_on_request_saves_at_the_step_boundary_and_goes_on_to_the_same_bits(
+    make_stand: Make, request_type: type[Event], outcome: type[Event]
+) -> None:
+    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
+    for stand in (undisturbed, halted):
+        stand.start(stand.queue("a.jsonl", rows=200))
+    undisturbed.train()
+    waiting = halted.when(ValidationMeasured, request_type(), count=2)
+    halted.train()
+    waiting.join()
+    ended = only(halted, outcome)
+
+    asked = halted.facts(request_type)[0].seq
+    assert asked == ended.request
+    assert 5 <= ended.step < halted.follower.catch_up().run.runs[ended.run].steps_planned
+    assert ended.checkpoint in halted.follower.state.storage.checkpoints
+    assert not halted.follower.state.control.pending
+    halted.train()  # nothing: it is paused or stopped
+    assert 1 == len(halted.facts(AttemptStarted))
+    halted.resume()
+    if outcome is TrainingStopped:
+        halted.start(ended.sha256)
+    halted.train()
+    assert undisturbed.final() == halted.final()
+    assert column(undisturbed, "loss") == column(halted, "loss")
+
+
+def test_a_skip_ends_the_run_and_keeps_its_steps(stand: Stand) -> None:
+    run = stand.start(stand.queue("a.jsonl", rows=200))
+    waiting = stand.when(ValidationMeasured, SkipRequested(run=run), count=2)
+    stand.train()
+    waiting.join()
+    skipped = only(stand, TrainingSkipped)
+
+    assert "skipped" == stand.follower.catch_up().run.runs[run].state
+    assert skipped.checkpoint == stand.follower.state.storage.usable[0].path
+    assert [] == stand.facts(TrainingCompleted)
+    stand.start(stand.queue("b.jsonl", seed=2))
+    stand.train()
+    assert skipped.global_step == stand.facts(AttemptStarted)[-1].event.global_step  # type: ignore[attr-defined]
+
+
+def test_a_pause_that_was_taken_back_halts_nothing(stand: Stand) -> None:
+    stand.start(stand.queue("a.jsonl", rows=100))
+    waiting = stand.when(ValidationMeasured, PauseRequested(), ResumeRequested(), count=2)
+    stand.train()
+    waiting.join()
+
+    assert [] == stand.facts(TrainingPaused)
+    assert 1 == len(stand.facts(TrainingCompleted))
+
+
+@pytest.mark.parametrize("looks", [2, 4, 9, 15])
+def test_a_shutdown_anywhere_goes_on_to_the_same_bits(make_stand: Make, looks: int) -> None:
+    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
+    for stand in (undisturbed, halted):
+        stand.start(stand.queue("a.jsonl", rows=150))
+    undisturbed.train()
+    halted.train(stop=StopAfter(looks))
+    interrupted = only(halted, TrainingInterrupted)
+    halted.train()
+
+    assert "SIGTERM" == interrupted.signal
+    assert undisturbed.final() == halted.final()
+    measured = [[r.event.step for r in stand.facts(ValidationMeasured)] for stand in (undisturbed, halted)]  # type: ignore[attr-defined]
+    assert measured[0] == measured[1]
+    assert [r.event.loss for r in undisturbed.facts(ValidationMeasured)] == [  # type: ignore[attr-defined]
+        r.event.loss for r in halted.facts(ValidationMeasured)  # type: ignore[attr-defined]
+    ]
+
+
+def test_a_damaged_resume_point_is_quarantined_and_the_one_before_leads_to_the_same_bits(
+    make_stand: Make,
+) -> None:
+    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
+    for stand in (undisturbed, halted):
+        stand.start(stand.queue("a.jsonl", rows=150))
+    undisturbed.train()
+    halted.train(stop=StopAfter(9))
+    newest = only(halted, TrainingInterrupted).checkpoint
+    weights = halted.workspace.root / newest / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    halted.train()
+
+    assert newest == only(halted, CheckpointQuarantined).path
+    assert 0 < halted.facts(AttemptStarted)[-1].event.step < only(halted, TrainingInterrupted).step  # type: ignore[attr-defined]
+    assert undisturbed.final() == halted.final()
+
+
+def test_the_log_decides_which_folder_is_gone_back_to(make_stand: Make) -> None:
+    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
+    for stand in (undisturbed, halted):
+        stand.start(stand.queue("a.jsonl", rows=150))
+    undisturbed.train()
+    halted.train(stop=StopAfter(9))
+    known = halted.workspace.root / only(halted, TrainingInterrupted).checkpoint
+    step = only(halted, TrainingInterrupted).global_step
+    # a higher-numbered folder of another history, and one in the very place of the next save
+    for number in (9000, 4 * (step // 4 + 1)):
+        shutil.copytree(known, known.with_name(f"checkpoint-{number}"))
+    halted.train()
+
+    assert f"checkpoint-{4 * (step // 4 + 1)}" == only(halted, DriftFound).path.split("/")[-1]
+    assert known.with_name("checkpoint-9000").exists()
+    assert undisturbed.final() == halted.final()
+
+
+def test_with_no_intact_resume_point_it_refuses_instead_of_starting_over(stand: Stand) -> None:
+    stand.start(stand.queue("a.jsonl"))
+    stand.train()
+    stand.start(stand.queue("b.jsonl", seed=2))
+    for saved in stand.facts(CheckpointSaved):
+        shutil.rmtree(stand.workspace.root / saved.event.path)  # type: ignore[attr-defined]
+
+    with pytest.raises(NothingToResume, match="put .*checkpoint-.* back from a backup"):
+        stand.train()
+    assert 1 == len(stand.facts(AttemptStarted))
+
+
+def test_other_batches_than_those_it_was_started_with_are_refused(stand: Stand) -> None:
+    sha256 = stand.queue("a.jsonl")
+    stand.start(sha256)
+    store = stand.workspace.tokens / sha256[:32]
+    hashes = (store / "hashes.bin").read_bytes()
+    (store / "hashes.bin").write_bytes(hashes[32:] + hashes[:32])
+
+    with pytest.raises(PlanDiffers, match="queue retry"):
+        stand.train()
+
+
+def test_bad_numbers_fail_the_run_and_the_model_goes_back_to_the_last_good_point(
+    make_stand: Make, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    network = tiny_network(tied=False)
+    with torch.no_grad():
+        network.get_input_embeddings().weight[POISON] = torch.inf
+    base = tmp_path_factory.mktemp("poisoned")
+    network.save_pretrained(base)
+    stand = make_stand("poisoned", base=base)
+    for name, token in (("good", None), ("bad", POISON), ("good again", None)):
+        stand.start(stand.queue(name, rows=90, seed=len(name), token=token))
+        stand.train()
+    good, again = (r.event for r in stand.facts(TrainingCompleted))
+    failed, started = only(stand, TrainingFailed), stand.facts(AttemptStarted)[-1].event
+
+    assert good.checkpoint == failed.checkpoint == started.checkpoint  # type: ignore[attr-defined]
+    assert good.global_step == failed.global_step == started.global_step  # type: ignore[attr-defined]
+    assert [1, 2, 3] == [r.event.step for r in stand.facts(StepSkipped)]  # type: ignore[attr-defined]
+    assert "lower learning_rate" in failed.reason
+    for saved in stand.facts(CheckpointSaved):
+        moments = load_file(stand.workspace.root / saved.event.path / "optimizer.safetensors")  # type: ignore[attr-defined]
+        assert all(torch.isfinite(tensor).all() for tensor in moments.values())
+    assert again.global_step > good.global_step  # type: ignore[attr-defined]
+
+
+def test_phases_are_facts_in_order_and_not_one_a_step(stand: Stand) -> None:
+    stand.start(stand.queue("a.jsonl", rows=100))
+    stand.train()
+
+    phases = [r.event.phase for r in stand.facts(PhaseEntered)]  # type: ignore[attr-defined]
+    assert ["load", "eval", "step"] == phases[:3]
+    assert ["eval", "save", "idle"] == phases[-3:]
+    assert all(first != second for first, second in zip(phases, phases[1:], strict=False))
+    assert "idle" == stand.log.heartbeats()["trainer"]["phase"]

@@ -1,0 +1,187 @@
+"""The loop: a step is all its tokens at once, bad numbers never reach the weights, nothing random is left over."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from core.train import checkpoint, moments
+from core.train.attention import choose
+from core.train.packed import Batch, PackedModel, batch_of
+from core.train.refusals import NonFinite
+from core.train.trainer import MAX_GRAD_NORM, Figures, StepTrainer, Work
+from tests.core.train.conftest import VOCABULARY, tiny_network
+
+RATE = 1e-2
+
+
+def rows(count: int, seed: int = 5) -> list[Batch]:
+    """One row a batch, of unlike lengths and shares of targets."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        length = int(generator.integers(4, 40))
+        labels = (generator.random(length) < generator.random()).astype(np.uint8)
+        labels[0], labels[-1] = 0, 1
+        made.append(batch_of([(generator.integers(0, VOCABULARY, length), labels)]))
+    return made
+
+
+def works(batches: list[Batch], each: int, first: int = 1) -> Iterator[Work]:
+    for number, start in enumerate(range(0, len(batches), each), first):
+        yield Work(number, number, RATE, tuple(batches[start : start + each]), each, 0)
+
+
+class Stage:
+    """A model, its optimizer, and a loop over given steps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.model = PackedModel(tiny_network())
+        choose(self.model)
+        self.optimizer = moments.adamw(self.model.network)
+        self.figures: list[Figures] = []
+
+    def train(self, steps: Iterator[Work], count: int, until: int | None = None, seed: int = 1) -> None:
+        def after(figures: Figures) -> bool:
+            self.figures.append(figures)
+            return figures.step != until
+
+        StepTrainer(
+            self.model, self.optimizer, steps, count, seed=seed, folder=self.folder, after_step=after
+        ).train()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        live = {**checkpoint.weights(self.model.network), **moments.read(self.model.network, self.optimizer)}
+        return {name: tensor.clone() for name, tensor in live.items()}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Callable[[], Stage]:
+    return lambda: Stage(tmp_path)
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_step_is_the_bare_arithmetic_of_forward_backward_clip_and_adamw(stage: Callable[[], Stage]) -> None:
+    ours, bare = stage(), stage()
+    for one in (ours, bare):
+        one.model.network.config.attention_dropout = 0.0
+        for layer in one.model.network.model.layers:
+            layer.self_attn.attention_dropout = 0.0
+    batches = rows(6)
+    ours.train(works(batches, 3), 2)
+    for step in (batches[:3], batches[3:]):
+        targets = sum(len(batch.targets) for batch in step)
+        for batch in step:
+            (bare.model(batch) / targets).backward()
+        torch.nn.utils.clip_grad_norm_(bare.model.parameters(), MAX_GRAD_NORM)
+        for group in bare.optimizer.param_groups:
+            group["lr"] = RATE
+        bare.optimizer.step()
+        bare.optimizer.zero_grad()
+
+    assert same(ours.state(), bare.state())
+
+
+@pytest.mark.parametrize("each", [1, 2, 4])
+def test_micro_batches_of_a_step_weigh_by_their_tokens(stage: Callable[[], Stage], each: int) -> None:
+    # 4 rows as 4 micro-batches of one, 2 of two, or 1 of four: the same loss and gradient norm
+    generator = np.random.default_rng(6)
+    pairs = [(generator.integers(0, VOCABULARY, n), np.arange(n) > n // 2) for n in (5, 30, 9, 21)]
+    batches = tuple(batch_of(pairs[start : start + each]) for start in range(0, 4, each))
+    one, whole = stage(), stage()
+    for staged in (one, whole):
+        for layer in staged.model.network.model.layers:
+            layer.self_attn.attention_dropout = 0.0
+    one.train(iter([Work(1, 1, RATE, batches, 4, 0)]), 1)
+    whole.train(iter([Work(1, 1, RATE, (batch_of(pairs),), 4, 0)]), 1)
+
+    assert pytest.approx(whole.figures[0].loss, abs=1e-6) == one.figures[0].loss
+    assert pytest.approx(whole.figures[0].grad_norm, rel=1e-5) == one.figures[0].grad_norm
+    assert whole.figures[0].trained_tokens == one.figures[0].trained_tokens
+
+
+def test_a_run_cut_anywhere_and_taken_up_in_fresh_memory_ends_in_the_same_bits(
+    stage: Callable[[], Stage], tmp_path: Path
+) -> None:
+    batches = rows(16)
+    undisturbed = stage()
+    undisturbed.train(works(batches, 2), 8)
+    for cut in (1, 5):
+        first, second = stage(), stage()
+        first.train(works(batches, 2), 8, until=cut)
+        checkpoint.write(tmp_path / f"checkpoint-{cut}", first.model.network, first.optimizer, {})
+        torch.rand(17)  # whatever the generators were used for in between
+        second.train(works(rows(4, seed=8), 1), 3)
+        checkpoint.load(tmp_path / f"checkpoint-{cut}", second.model.network, second.optimizer)
+        second.train(works(batches[2 * cut :], 2, first=cut + 1), 8 - cut)
+
+        assert same(undisturbed.state(), second.state())
+
+
+def test_dropout_differs_from_step_to_step_and_with_the_seed(stage: Callable[[], Stage]) -> None:
+    batch = rows(1)
+    one, other = stage(), stage()
+    for staged, seed in ((one, 1), (other, 2)):
+        staged.model.eval()
+        staged.train(iter([Work(step, step, 0.0, (batch[0],), 1, 0) for step in (1, 2)]), 2, seed=seed)
+
+    losses = [figures.loss for figures in one.figures + other.figures]
+    assert 4 == len(set(losses))
+
+
+def poisoned(batches: list[Batch], model: PackedModel, bad: set[int]) -> Iterator[Work]:
+    """Steps of one batch; in the bad ones an infinite state reaches the loss."""
+    for work in works(batches, 1):
+        handle = None
+        if work.step in bad:
+            handle = model.network.model.norm.register_forward_hook(lambda *given: given[-1] * math.inf)
+        yield work
+        if handle is not None:
+            handle.remove()
+
+
+def test_a_step_that_is_not_finite_changes_neither_weights_nor_moments(stage: Callable[[], Stage]) -> None:
+    batches = rows(3)
+    staged = stage()
+    staged.train(poisoned(batches, staged.model, {2}), 3, until=1)
+    before = staged.state()
+    staged.train(poisoned(batches[1:2], staged.model, {1}), 1)
+
+    assert not staged.figures[-1].is_finite
+    assert same(before, staged.state())
+    staged.model.network.model.norm._forward_hooks.clear()
+    staged.train(works(batches[2:], 1), 1)
+    assert staged.figures[-1].is_finite
+    assert all(torch.isfinite(tensor).all() for tensor in staged.state().values())
+    assert not same(before, staged.state())
+
+
+def test_three_in_a_row_end_the_run_two_and_two_do_not(stage: Callable[[], Stage]) -> None:
+    staged = stage()
+    staged.train(poisoned(rows(6), staged.model, {1, 2, 4, 5}), 6)
+
+    assert [False, False, True, False, False, True] == [figures.is_finite for figures in staged.figures]
+    staged = stage()
+    with pytest.raises(NonFinite, match="lower learning_rate"):
+        staged.train(poisoned(rows(6), staged.model, {2, 3, 4}), 6)
+    assert 4 == staged.figures[-1].step
+
+
+def test_nothing_is_read_ahead(stage: Callable[[], Stage]) -> None:
+    staged, made = stage(), []
+
+    def watched() -> Iterator[Work]:
+        for work in works(rows(5), 1):
+            made.append(work.step)
+            yield work
+
+    staged.train(watched(), 5, until=3)
+
+    assert [1, 2, 3] == made == [figures.step for figures in staged.figures]

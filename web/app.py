@@ -1,0 +1,109 @@
+"""The application: every address there is, as a list, behind one guard."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from db.workspace import Workspace
+from web import actions, guard, pages
+from web.forms import BadForm
+from web.monitor import Monitor
+from web.render import page
+
+ROUTES: tuple[BaseRoute, ...] = (
+    Route("/", pages.overview),
+    Route("/index.json", pages.overview_json),
+    Route("/queue", pages.queue),
+    Route("/queue.json", pages.queue_json),
+    Route("/versions", pages.versions),
+    Route("/versions.json", pages.versions_json),
+    Route("/versions/{id}.json", pages.version_json),
+    Route("/versions/{id}", pages.version),
+    Route("/audit", pages.audit_page),
+    Route("/audit.json", pages.audit_json),
+    Route("/events/{seq}.json", pages.event_json),
+    Route("/events/{seq}", pages.event),
+    Route("/live", pages.live_stream),
+    Route("/healthz", pages.healthz),
+    Route("/live_monitor_ui_v2.html", pages.old_address),
+    Route("/static/{version}/{name}", pages.asset),
+    Route("/pause", actions.pause, methods=["POST"]),
+    Route("/resume", actions.resume, methods=["POST"]),
+    Route("/skip", actions.skip, methods=["POST"]),
+    Route("/stop", actions.stop, methods=["POST"]),
+    Route("/queue/move", actions.move, methods=["POST"]),
+    Route("/queue/remove", actions.remove, methods=["POST"]),
+    Route("/queue/retry", actions.retry, methods=["POST"]),
+    Route("/queue/upload", actions.take, methods=["POST"]),
+)
+
+TITLES = {400: "Not understood", 404: "Not found", 405: "Not possible here", 500: "Something broke"}
+
+
+def create_app(
+    workspace: Workspace, *, hosts: Iterable[str] = guard.LOCAL, failed: Callable[[], None] | None = None
+) -> Starlette:
+    """The monitor of a workspace. `hosts`: the names it answers to, without port.
+
+    `failed` is called when the live view has ended unasked. Raises LogUnreadable.
+    """
+    monitor = Monitor(workspace)
+
+    def ended() -> None:
+        monitor.failed = True
+        monitor.hub.close()
+        if failed is not None:
+            failed()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        monitor.pulse.start(asyncio.get_running_loop(), ended)
+        beating = asyncio.create_task(monitor.beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beating
+            monitor.close()
+
+    app = Starlette(
+        routes=list(ROUTES),
+        lifespan=lifespan,
+        middleware=[
+            Middleware(guard.Guard, hosts=tuple(hosts)),
+            Middleware(GZipMiddleware, minimum_size=1000),  # lets event streams pass as they are
+        ],
+        exception_handlers={HTTPException: _refused, BadForm: _bad_form, Exception: _broke},
+    )
+    app.state.monitor = monitor
+    return app
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _plain(error.status_code, error.detail, error.headers)
+
+
+async def _bad_form(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BadForm)
+    return _plain(error.status, f"{str(error)[:1].upper()}{str(error)[1:]}. Nothing was changed.")
+
+
+async def _broke(request: Request, error: Exception) -> Response:
+    # sent outside the guard, so it carries the guard's headers itself; the trace goes to the service's log
+    return _plain(500, "The daily log in the workspace's logs/ folder has the trace.", guard.HEADERS)
+
+
+def _plain(status: int, text: str, headers: object = None) -> Response:
+    title = TITLES.get(status, "Refused")
+    given = dict(headers) if isinstance(headers, dict) else None
+    return HTMLResponse(page("error", {"title": title, "text": text, "status": status}), status, given)

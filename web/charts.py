@@ -1,0 +1,171 @@
+"""The charts: columns of numbers as SVG paths, ticks, a sentence and a table. Pure."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from web.trail import Column
+from web.words import count, figure
+
+WIDTH, HEIGHT = 1000, 300  # of the drawing; the page stretches it, strokes keep their width
+ROWS = 16  # of the table
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured value at a global step."""
+
+    step: int
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that happened at a global step: `checkpoint`, `pause`, `crash` or `version`."""
+
+    kind: str
+    step: int
+    label: str
+    x: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What a template needs to draw one."""
+
+    line: str  # mean of each column
+    band: str  # smallest to largest; empty where each column is one step
+    dashed: str  # the measured points, joined
+    dots: str
+    ticks: tuple[str, ...]  # top to bottom, evenly spaced
+    steps: tuple[str, ...]  # left to right, evenly spaced
+    marks: tuple[Mark, ...]
+    summary: str
+    rows: tuple[tuple[str, ...], ...]  # steps, mean, lowest, highest, measured
+
+
+def draw(
+    columns: Sequence[Column],
+    points: Sequence[Point] = (),
+    marks: Sequence[Mark] = (),
+    *,
+    name: str,
+    say: Callable[[float | None], str] = figure,
+    ticks: int = 4,
+) -> Chart | None:
+    """A chart of `columns`, with `points` dashed over it; None when there is nothing to draw."""
+    known = [c for c in columns if c.n]
+    points = [p for p in points if math.isfinite(p.value)]
+    if not known and not points:
+        return None
+    low = min([c.low for c in known] + [p.value for p in points])
+    high = max([c.high for c in known] + [p.value for p in points])
+    scale = nice(low, high, ticks)
+    first = min([c.first_step for c in known] + [p.step for p in points])
+    last = max([c.last_step for c in known] + [p.step for p in points])
+
+    def x(step: float) -> int:
+        return round((step - first) / max(1, last - first) * WIDTH)
+
+    def y(value: float) -> int:
+        return round((scale[-1] - value) / (scale[-1] - scale[0]) * HEIGHT)
+
+    places = [(x(p.step), y(p.value)) for p in points]
+    return Chart(
+        line=_line(columns, x, y),
+        band=_band(columns, x, y) if any(c.high > c.low for c in known) else "",
+        dashed=_path(places) if len(places) > 1 else "",
+        dots="".join(f"M{a} {b}h0" for a, b in places),
+        ticks=tuple(say(value) for value in reversed(scale)),
+        steps=tuple(count(first + (last - first) * n / 4) for n in range(5)) if last - first >= 4 else
+        (count(first), count(last)),
+        marks=tuple(Mark(m.kind, m.step, m.label, x(m.step)) for m in marks if first <= m.step <= last),
+        summary=_summary(name, known, points, say),
+        rows=tuple(_rows(known, points, say)),
+    )  # fmt: skip
+
+
+def nice(low: float, high: float, parts: int) -> list[float]:
+    """Round values, evenly spaced, that hold `low` to `high`; about `parts` + 1 of them."""
+    span = high - low
+    if span <= 0 or span < abs(high) * 1e-6:
+        span = abs(high) * 0.1 or 1.0
+    raw = span / parts
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next((power * m for m in (1, 2, 2.5, 5) if power * m >= raw), power * 10)
+    bottom, top = math.floor(low / step), math.ceil(high / step)
+    top = max(top, bottom + 1)
+    return [n * step for n in range(bottom, top + 1)]
+
+
+def _middle(column: Column) -> float:
+    return (column.first_step + column.last_step) / 2
+
+
+def _path(places: Sequence[tuple[int, int]]) -> str:
+    return "M" + "L".join(f"{a} {b}" for a, b in places)
+
+
+def _line(columns: Sequence[Column], x: Callable[[float], int], y: Callable[[float], int]) -> str:
+    parts: list[str] = []
+    piece: list[tuple[int, int]] = []
+    for column in columns:
+        if column.mean is None:  # only NaN or Inf: a gap stays a gap
+            parts += [_stroke(piece)] if piece else []
+            piece = []
+        else:
+            piece.append((x(_middle(column)), y(column.mean)))
+    return "".join([*parts, *([_stroke(piece)] if piece else [])])
+
+
+def _stroke(piece: Sequence[tuple[int, int]]) -> str:
+    return _path(piece) if len(piece) > 1 else f"M{piece[0][0]} {piece[0][1]}h0"
+
+
+def _band(columns: Sequence[Column], x: Callable[[float], int], y: Callable[[float], int]) -> str:
+    known = [c for c in columns if c.n]
+    over = [(x(_middle(c)), y(c.high)) for c in known]
+    under = [(x(_middle(c)), y(c.low)) for c in reversed(known)]
+    return _path([*over, *under]) + "Z"
+
+
+def _summary(
+    name: str, known: Sequence[Column], points: Sequence[Point], say: Callable[[float | None], str]
+) -> str:
+    said = []
+    if known:
+        part = max(1, len(known) // 10)
+        before, after = _mean(known[:part]), _mean(known[-part:])
+        span = max(c.high for c in known) - min(c.low for c in known)
+        way = "stays near" if abs(after - before) <= 0.02 * (span or 1) else (
+            "fell to" if after < before else "rose to"
+        )  # fmt: skip
+        steps = f"steps {count(known[0].first_step)} to {count(known[-1].last_step)}"
+        said.append(f"{name}, {steps}: began near {say(before)}, {way} {say(after)}")
+        said.append(f"lowest {say(min(c.low for c in known))}, highest {say(max(c.high for c in known))}")
+        if lost := sum(c.nonfinite for c in known):
+            said.append(f"{count(lost)} values were not finite")
+    if points:
+        said.append(f"validation {say(points[0].value)} at first, {say(points[-1].value)} last")
+    return "; ".join(said) + "."
+
+
+def _mean(columns: Sequence[Column]) -> float:
+    return sum(c.total for c in columns) / sum(c.n for c in columns)
+
+
+def _rows(
+    known: Sequence[Column], points: Sequence[Point], say: Callable[[float | None], str]
+) -> list[tuple[str, ...]]:
+    every = max(1, -(-len(known) // ROWS))
+    rows: list[tuple[str, ...]] = []
+    for start in range(0, len(known), every):
+        group = known[start : start + every]
+        first, last = group[0].first_step, group[-1].last_step
+        measured = [p.value for p in points if first <= p.step <= last]
+        rows.append((
+            f"{count(first)} – {count(last)}" if last > first else count(first),
+            say(_mean(group)), say(min(c.low for c in group)), say(max(c.high for c in group)),
+            say(measured[-1]) if measured else "",
+        ))  # fmt: skip
+    return rows

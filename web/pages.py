@@ -1,0 +1,233 @@
+"""The pages: GET looks and renders; every page has a twin in JSON with the same facts."""
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from events.types import Recorded
+from projections.status import iso
+from web import assets, audit, live, views
+from web.hub import VIEWERS, EventStream
+from web.monitor import Monitor, monitor
+from web.present import Now
+from web.render import page
+from web.sentences import line
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """A JSON answer; NaN and Inf, which JSON lacks, become null."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def event_item(fact: Recorded) -> dict[str, Any]:
+    """One event of CONTRACT."""
+    return {
+        "seq": fact.seq, "at": iso(fact.at), "actor": fact.actor, "stream": fact.stream,
+        "type": type(fact.event).__name__, "causation": fact.causation, "correlation": fact.correlation,
+        "data": msgspec.to_builtins(fact.event),
+    }  # fmt: skip
+
+
+async def _html(request: Request, work: Callable[[Monitor], str], status: int = 200) -> Response:
+    of = monitor(request)
+    return HTMLResponse(await of.run(lambda: work(of)), status)
+
+
+async def _twin(request: Request, work: Callable[[Now], Any]) -> Response:
+    of = monitor(request)
+    return json(await of.run(lambda: work(of.present.look())))
+
+
+async def overview(request: Request, notice: str = "", status: int = 200) -> Response:
+    whole = request.query_params.get("range") == "all"
+
+    def work(of: Monitor) -> str:
+        values = views.overview(of.present.look()) | views.charts(of.present.curves(whole))
+        channel = "history" if whole else "overview"
+        return page("overview", values | {"channel": channel, "notice": notice})
+
+    return await _html(request, work, status)
+
+
+async def overview_json(request: Request) -> Response:
+    return await _twin(request, lambda now: now.document)
+
+
+async def queue(request: Request, notice: str = "", status: int = 200) -> Response:
+    taken = request.query_params.get("taken", "")
+    if taken.isascii() and taken.isdigit():
+        notice = f"{taken} file{'' if taken == '1' else 's'} received; checked and queued at the next poll."
+    return await _html(
+        request,
+        lambda of: page("queue", views.queue(of.present.look()) | {"channel": "queue", "notice": notice}),
+        status,
+    )
+
+
+async def queue_json(request: Request) -> Response:
+    return await _twin(request, lambda now: views.queue_items(now.state))
+
+
+async def versions(request: Request) -> Response:
+    def work(of: Monitor) -> str:
+        return page("versions", views.versions(of.present.look()) | {"channel": "versions", "notice": ""})
+
+    return await _html(request, work)
+
+
+async def versions_json(request: Request) -> Response:
+    return await _twin(
+        request, lambda now: [views.version_item(now.state, v) for v in views.newest_versions(now.state)]
+    )
+
+
+async def version(request: Request) -> Response:
+    name = request.path_params["id"]
+
+    def work(of: Monitor) -> str:
+        now = of.present.look()
+        found = now.state.versions.versions.get(name)
+        if found is None:
+            raise HTTPException(404, f"There is no version {name}.")
+        run = now.state.run.runs.get(found.run)
+        children = [v.id for v in views.newest_versions(now.state) if v.parent == found.id]
+        values = {"version": found, "run_state": run, "children": children, "channel": "", "notice": ""}
+        return page("version", views.common(now) | values)
+
+    return await _html(request, work)
+
+
+async def version_json(request: Request) -> Response:
+    def work(now: Now) -> Any:
+        found = now.state.versions.versions.get(request.path_params["id"])
+        if found is None:
+            raise HTTPException(404, "There is no such version.")
+        return views.version_item(now.state, found)
+
+    return await _twin(request, work)
+
+
+def _search(of: Monitor, query: dict[str, str]) -> tuple[audit.Filter, audit.Found]:
+    try:
+        wanted = audit.parse(query)
+    except audit.BadFilter as error:
+        raise HTTPException(400, f"{error}.") from error
+    return wanted, audit.search(of.log, wanted)
+
+
+def _links(query: dict[str, str], found: audit.Found, path: str) -> dict[str, str | None]:
+    """The addresses of the pages beside this one; the filter stays."""
+    kept = {k: v for k, v in query.items() if k not in ("before", "after") and v}
+
+    def link(name: str, seq: int | None) -> str | None:
+        return None if seq is None else f"{path}?{urlencode(kept | {name: str(seq)})}"
+
+    return {
+        "older": link("before", found.older), "newer": link("after", found.newer),
+        "further": link("before", found.searched_to), "newest": f"{path}?{urlencode(kept)}",
+        "json": f"/audit.json?{urlencode({k: v for k, v in query.items() if v})}",
+    }  # fmt: skip
+
+
+async def audit_page(request: Request) -> Response:
+    query = dict(request.query_params)
+
+    def work(of: Monitor) -> str:
+        wanted, found = _search(of, query)
+        now = of.present.look()
+        values = {
+            "query": query, "wanted": wanted, "found": found, "links": _links(query, found, "/audit"),
+            "lines": [line(fact, now.state) for fact in found.facts], "types": audit.EVENT_NAMES,
+            "actors": audit.ACTORS, "channel": "audit", "notice": "",
+        }  # fmt: skip
+        return page("audit", views.common(now) | values)
+
+    return await _html(request, work)
+
+
+async def audit_json(request: Request) -> Response:
+    of, query = monitor(request), dict(request.query_params)
+
+    def work() -> dict[str, Any]:
+        _, found = _search(of, query)
+        links = _links(query, found, "/audit.json")
+        return {
+            "events": [event_item(fact) for fact in found.facts], "count": found.count,
+            "count_is_capped": found.capped, "older": links["older"], "newer": links["newer"],
+            "searched_to": found.searched_to,
+        }  # fmt: skip
+
+    return json(await of.run(work))
+
+
+def _fact(of: Monitor, text: str) -> Recorded:
+    fact = of.log.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    if fact is None:
+        raise HTTPException(404, f"The log holds no fact #{text}.")
+    return fact
+
+
+async def event(request: Request) -> Response:
+    def work(of: Monitor) -> str:
+        fact = _fact(of, request.path_params["seq"])
+        now, near = of.present.look(), audit.around(of.log, fact)
+        cause = of.log.get(fact.causation) if fact.causation else None
+        values = {
+            "fact": fact, "line": line(fact, now.state), "payload": msgspec.to_builtins(fact.event),
+            "near": near, "cause": line(cause, now.state) if cause else None,
+            "effects": [line(effect, now.state) for effect in near.effects], "iso": iso(fact.at),
+            "version": type(fact.event).VERSION, "channel": "", "notice": "",
+        }  # fmt: skip
+        return page("event", views.common(now) | values)
+
+    return await _html(request, work)
+
+
+async def event_json(request: Request) -> Response:
+    of = monitor(request)
+
+    def work() -> dict[str, Any]:
+        fact = _fact(of, request.path_params["seq"])
+        near = audit.around(of.log, fact)
+        more = {"previous": near.previous, "next": near.next, "effects": [e.seq for e in near.effects]}
+        return event_item(fact) | more
+
+    return json(await of.run(work))
+
+
+async def healthz(request: Request) -> Response:
+    of = monitor(request)
+    await of.run(of.log.head)
+    return json({"status": "failed"}, 503) if of.failed else json({"status": "ok"})
+
+
+async def old_address(request: Request) -> Response:
+    return RedirectResponse("/", 308)
+
+
+async def asset(request: Request) -> Response:
+    name = request.path_params["name"]
+    if request.path_params["version"] != assets.VERSION or name not in assets.FILES:
+        raise HTTPException(404, "There is no such file.")
+    kind = assets.TYPES["." + name.rpartition(".")[2]]
+    headers = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response(assets.FILES[name], media_type=kind, headers=headers)
+
+
+async def live_stream(request: Request) -> EventStream:
+    """GET /live?page=…&seq=…: the one stream of server-sent events a page opens."""
+    of, name = monitor(request), request.query_params.get("page", "overview")
+    if name not in live.CHANNELS:
+        raise HTTPException(404, "There is no live view of this name.")
+    if len(of.hub) >= VIEWERS or of.hub.closed:
+        raise HTTPException(503, "Too many live views are open.", headers={"retry-after": "5"})
+    text = request.query_params.get("seq", "")
+    seen = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+    if "last-event-id" in request.headers:
+        seen = 0  # it was away: a fresh set of everything
+    return EventStream(of.hub, name, lambda: of.run(lambda: live.fresh(of.present, name, seen)))

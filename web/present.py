@@ -1,0 +1,170 @@
+"""The present: one shared view of the log for every page and every viewer, folded once."""
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from db.workspace import Workspace
+from events.log import Log, now_us
+from events.types import (
+    AlertCleared,
+    AlertRaised,
+    CheckpointQuarantined,
+    CheckpointSaved,
+    ConfigChanged,
+    ConfigRefused,
+    DriftFound,
+    Event,
+    FileDuplicate,
+    FileQueued,
+    FileReceived,
+    FileRejected,
+    FileRemoved,
+    FileReprioritized,
+    JobFailed,
+    PauseRequested,
+    ProcessCrashed,
+    Recorded,
+    RequestRefused,
+    ResumeRequested,
+    ServicePaused,
+    ServiceResumed,
+    ServiceStopped,
+    SkipRequested,
+    StepsCompleted,
+    StopRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStarted,
+    TrainingStopped,
+    ValidationMeasured,
+    VersionPublished,
+    WorkspaceCreated,
+)
+from projections import status
+from projections.fold import FOLDED, Follower, State
+from web.charts import Mark, Point
+from web.trail import Trail
+
+#: What a person wants to hear of without asking.
+NOTABLE: tuple[type[Event], ...] = (
+    AlertCleared, AlertRaised, CheckpointQuarantined, CheckpointSaved, ConfigChanged, ConfigRefused,
+    DriftFound, FileDuplicate, FileQueued, FileReceived, FileRejected, FileRemoved, FileReprioritized, JobFailed,
+    PauseRequested, ProcessCrashed, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed,
+    ServiceStopped, SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted,
+    TrainingPaused, TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, WorkspaceCreated,
+)  # fmt: skip
+NOTABLE_SHOWN = 9
+STEPS_READ = 32
+POINTS = 200  # validations and marks of a chart, the newest
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The state and all that is not a fold of it, at one moment."""
+
+    state: State
+    document: dict[str, Any]  # the status document
+    steps: Recorded | None  # the newest StepsCompleted of the newest run
+    notable: tuple[Recorded, ...]  # newest first
+    head: int  # seq
+    at: int  # µs
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """The numbers behind the charts."""
+
+    trail: Trail
+    validations: tuple[Point, ...]
+    marks: tuple[Mark, ...]
+    whole: bool  # the whole history, not one run
+
+
+class Present:
+    """The log as this process sees it; safe between threads."""
+
+    def __init__(self, log: Log, workspace: Workspace) -> None:
+        self.log, self.workspace = log, workspace
+        self._lock = threading.RLock()
+        self._follower = Follower(lambda after: log.read(after, types=FOLDED))
+        self._trails: dict[str | None, Trail] = {}
+        self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
+
+    def look(self) -> Now:
+        """Everything as of this instant; own appends are always in."""
+        with self._lock:
+            head = self.log.head()
+            state = self._follower.catch_up()
+            latest = state.run.latest
+            steps = self.log.last(STEPS_READ, StepsCompleted, stream=f"run/{latest}") if latest else []
+            beats = self.log.heartbeats()
+            now = now_us()
+            document = status.document(state, steps, beats, _sample(beats), now)
+            return Now(state, document, steps[-1] if steps else None, self._newest(state.seq), head, now)
+
+    def curves(self, whole: bool) -> Curves:
+        """The newest run's, or the whole history's: also while the newest run has no step yet."""
+        with self._lock:
+            state = self._follower.catch_up()
+            run = state.run.runs[state.run.latest] if state.run.latest else None
+            trail = self._trail(None if whole or run is None else run.id)
+            if trail.first_step is None and not whole:
+                whole, trail = True, self._trail(None)
+            stream = None if trail.run is None else f"run/{trail.run}"
+            found = self.log.last(POINTS, ValidationMeasured, stream=stream)
+            points = tuple(
+                Point(r.event.global_step, r.event.loss)
+                for r in found
+                if isinstance(r.event, ValidationMeasured) and r.event.kind == "holdout"
+            )
+            return Curves(trail, points, self._marks(stream, state), whole or run is None)
+
+    def _trail(self, run: str | None) -> Trail:
+        if run not in self._trails:
+            # one run and the whole history: older runs are not looked at live
+            self._trails = {key: trail for key, trail in self._trails.items() if key is None}
+            self._trails[run] = Trail(self.log, run)
+        trail = self._trails[run]
+        trail.catch_up()
+        return trail
+
+    def _marks(self, stream: str | None, state: State) -> tuple[Mark, ...]:
+        marks = []
+        for cls in (CheckpointSaved, TrainingPaused, TrainingStopped):
+            for recorded in self.log.last(POINTS // 4, cls, stream=stream):
+                match recorded.event:
+                    case CheckpointSaved(global_step=step):
+                        marks.append(Mark("checkpoint", step, f"checkpoint at step {step}"))
+                    case TrainingPaused(global_step=step) | TrainingStopped(global_step=step):
+                        marks.append(Mark("pause", step, f"paused or stopped at step {step}"))
+        for crash in state.health.crashes:
+            run = state.run.runs.get(crash.run) if crash.run else None
+            if run is not None and stream in (None, f"run/{run.id}"):
+                step = run.global_step - run.step + (crash.step or 0)
+                marks.append(Mark("crash", step, f"crash at step {step}"))
+        for name in state.versions.order[-POINTS // 4 :]:
+            version = state.versions.versions[name]
+            if stream in (None, f"run/{version.run}"):
+                marks.append(Mark("version", version.global_step, f"{name} at step {version.global_step}"))
+        return tuple(marks)
+
+    def _newest(self, seq: int) -> tuple[Recorded, ...]:
+        if self._notable[0] != seq:
+            # one short seek a type: never a walk over the steps between them
+            found = [r for cls in NOTABLE for r in self.log.last(NOTABLE_SHOWN, cls)]
+            found.sort(key=lambda r: r.seq, reverse=True)
+            self._notable = (seq, tuple(found[:NOTABLE_SHOWN]))
+        return self._notable[1]
+
+
+def _sample(beats: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The newest measurement of GPU, RAM and disk, which rides on the daemon's heartbeat."""
+    text = beats.get("daemon", {}).get("sample")
+    sample: dict[str, Any] = msgspec.json.decode(text) if text else {}
+    return sample

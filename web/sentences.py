@@ -1,0 +1,185 @@
+"""The sentences: what a fact says in plain words, and how serious it is. Pure."""
+
+from dataclasses import dataclass
+
+from events.types import (
+    AlertCleared,
+    AlertRaised,
+    AttemptStarted,
+    CheckpointQuarantined,
+    CheckpointSaved,
+    ConfigChanged,
+    ConfigRefused,
+    DriftFound,
+    Event,
+    FileDuplicate,
+    FileIgnored,
+    FileQueued,
+    FileReceived,
+    FileRejected,
+    FileRemoved,
+    FileReopened,
+    FileReprioritized,
+    FileValidated,
+    JobFailed,
+    MoveRequested,
+    PauseRequested,
+    PhaseEntered,
+    ProcessCrashed,
+    ProcessExited,
+    ProcessStarted,
+    Recorded,
+    RemoveRequested,
+    RequestRefused,
+    ResourcesSampled,
+    ResumeRequested,
+    RetryRequested,
+    ServicePaused,
+    ServiceResumed,
+    ServiceStopped,
+    SkipRequested,
+    StepsCompleted,
+    StopRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStarted,
+    TrainingStopped,
+    ValidationMeasured,
+    VersionPublished,
+    WorkspaceCreated,
+)
+from projections.fold import State
+from web.words import count, figure
+
+BAD = (TrainingFailed, ProcessCrashed, JobFailed, FileRejected, CheckpointQuarantined, DriftFound)
+GOOD = (TrainingCompleted, VersionPublished)
+ASKING = (
+    PauseRequested, ResumeRequested, StopRequested, SkipRequested, MoveRequested, RemoveRequested,
+    RetryRequested,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One fact as a list shows it; `tone` is bad, good, asked or plain."""
+
+    seq: int
+    at: int
+    type: str
+    actor: str
+    tone: str
+    text: str
+
+
+def line(recorded: Recorded, state: State) -> Line:
+    """A fact in a list."""
+    event = recorded.event
+    return Line(
+        recorded.seq, recorded.at, type(event).__name__, recorded.actor, tone(event), say(event, state)
+    )
+
+
+def tone(event: Event) -> str:
+    """Is this good, bad, a request, or neither?"""
+    if isinstance(event, AlertRaised):
+        return "plain" if event.severity == "info" else "bad"
+    if isinstance(event, BAD):
+        return "bad"
+    return "good" if isinstance(event, GOOD) else "asked" if isinstance(event, ASKING) else "plain"
+
+
+def say(event: Event, state: State) -> str:
+    """The fact in a few words; empty where its type says it all."""
+    match event:
+        case WorkspaceCreated(model_name=model):
+            return f"workspace made with {model}"
+        case FileReceived(name=name) | FileIgnored(original=name):
+            return name
+        case FileDuplicate(original=name, same_as=known):
+            return f"{name} has the same bytes as {known}"
+        case FileValidated(sha256=sha, accepted_rows=rows, trainable_tokens=tokens):
+            return f"{_name(state, sha)}: {count(rows)} rows, {count(tokens)} trainable tokens"
+        case FileRejected(sha256=sha, reason=reason) | FileRemoved(sha256=sha, reason=reason):
+            return f"{_name(state, sha)}: {reason}"
+        case (
+            FileQueued(sha256=sha, priority=priority)
+            | FileReprioritized(sha256=sha, priority=priority)
+            | FileReopened(sha256=sha, priority=priority)
+            | MoveRequested(sha256=sha, priority=priority)
+        ):
+            return f"{_name(state, sha)} → {priority}"
+        case RemoveRequested(sha256=sha) | RetryRequested(sha256=sha):
+            return _name(state, sha)
+        case RequestRefused(request=request, reason=reason):
+            return f"#{request}: {reason}"
+        case (
+            ServicePaused(request=request) | ServiceStopped(request=request) | ServiceResumed(request=request)
+        ):
+            return f"as asked in #{request}"
+        case _:
+            return _training(event) or _running(event)
+
+
+def _training(event: Event) -> str:
+    match event:
+        case TrainingStarted(file=name, steps_planned=planned, step=step):
+            return f"{name}, {count(planned)} steps" + (f", going on after {count(step)}" if step else "")
+        case AttemptStarted(attempt=attempt, device=device):
+            return f"attempt {attempt} on {device}"
+        case StepsCompleted(first_global_step=first, n=n, columns=columns):
+            loss = columns.get("loss") or [None]
+            steps = f"step {count(first)}" if n == 1 else f"steps {count(first)} to {count(first + n - 1)}"
+            return f"{steps}, loss {figure(loss[-1])}"
+        case ValidationMeasured(kind=kind, loss=loss, global_step=step):
+            return f"{kind} loss {figure(loss)} at step {count(step)}"
+        case CheckpointSaved(global_step=step, reason=reason):
+            return f"step {count(step)} ({reason})"
+        case TrainingCompleted(steps=steps, loss=loss):
+            return f"{count(steps)} steps, loss {figure(loss)}"
+        case TrainingFailed(reason=reason):
+            return reason
+        case (
+            TrainingPaused(global_step=step)
+            | TrainingStopped(global_step=step)
+            | TrainingSkipped(global_step=step)
+            | TrainingInterrupted(global_step=step)
+        ):
+            return f"at step {count(step)}"
+        case VersionPublished(version=version, file=name, loss=loss):
+            return f"{version} from {name}, loss {figure(loss)}"
+        case _:
+            return ""
+
+
+def _running(event: Event) -> str:
+    match event:
+        case AlertRaised(detail=detail):
+            return detail
+        case AlertCleared(type=kind):
+            return kind
+        case ConfigChanged(changes=changes):
+            return ", ".join(sorted(changes))
+        case ConfigRefused(problems=problems) | CheckpointQuarantined(problems=problems):
+            return "; ".join(problems)
+        case DriftFound(path=path, detail=detail):
+            return f"{path}: {detail}"
+        case JobFailed(job=job, error=error):
+            return f"{job}: {error}"
+        case ProcessCrashed(role=role, error=error):
+            return f"{role}: {error}"
+        case ProcessStarted(role=role, pid=pid) | ProcessExited(role=role, pid=pid):
+            return f"{role}, pid {pid}"
+        case PhaseEntered(role=role, phase=phase):
+            return f"{role}: {phase}"
+        case ResourcesSampled(columns=columns):
+            return ", ".join(sorted(columns))
+        case _:
+            return ""
+
+
+def _name(state: State, sha256: str) -> str:
+    entry = state.queue.entries.get(sha256)
+    return entry.name if entry else sha256[:12]

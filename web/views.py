@@ -1,0 +1,229 @@
+"""The views: what the templates print, prepared from state. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from projections.fold import State
+from projections.queue import PRIORITIES, Entry
+from projections.status import iso
+from projections.versions import Version
+from web.charts import Chart, draw
+from web.present import Curves, Now
+from web.sentences import Line, line
+from web.words import count, figure, rate
+
+ENDED_SHOWN = 50
+NEXT_SHOWN = 4
+VERSIONS_SHOWN = 200
+
+SMALL = (
+    ("learning_rate", "Learning rate", rate),
+    ("grad_norm", "Gradient norm", figure),
+    ("tokens_per_sec", "Tokens per second", count),
+)
+
+#: Which controls are offered: (action, label, what it does).
+CONTROLS = {
+    "pause": ("Pause", "Checkpoint at the next step, free the GPU, keep the file."),
+    "resume": ("Resume", "Go on where it was left."),
+    "skip": ("Skip file", "End this run; its steps stay, no version is made."),
+    "stop": ("Stop", "Like pause, and the file goes back to the head of its queue."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    action: str
+    label: str
+    title: str
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A used share of something; `detail` in words."""
+
+    name: str
+    used: float | None
+    total: float | None
+    detail: str = ""
+
+    @property
+    def percent(self) -> int | None:
+        return round(100 * self.used / self.total) if self.used is not None and self.total else None
+
+
+def controls(state: State) -> list[Control]:
+    """What may be asked now: a request already under way is not offered again."""
+    asked = {request.type for request in state.control.pending}
+    mode, running = state.control.mode, state.run.current is not None
+    on = {
+        "pause": mode == "running" and not asked & {"PauseRequested", "StopRequested"},
+        "resume": (mode != "running" or bool(asked & {"PauseRequested", "StopRequested"}))
+        and "ResumeRequested" not in asked,
+        "skip": running and "SkipRequested" not in asked,
+        "stop": mode != "stopped" and "StopRequested" not in asked,
+    }
+    return [Control(action, label, title, on[action]) for action, (label, title) in CONTROLS.items()]
+
+
+def asked(state: State) -> list[str]:
+    """The requests that still wait for their answer, in words."""
+    return [
+        f"{request.type.removesuffix('Requested').lower()} asked by {request.actor} (#{request.seq})"
+        for request in state.control.pending
+    ]
+
+
+def title(document: Mapping[str, Any]) -> str:
+    """The state in a browser tab: "62 % · training · v0012"."""
+    run = document["run"]
+    share = [f"{percent(run)} %"] if run else []
+    return " · ".join([*share, document["status"], document["current_version"] or "no version yet"])
+
+
+def percent(run: Mapping[str, Any]) -> int:
+    """How far a run is; 100 only when every step is done."""
+    return int(100 * run["step"] / run["steps_planned"]) if run["steps_planned"] else 0
+
+
+def meters(document: Mapping[str, Any]) -> list[Meter]:
+    """RAM, disk and each GPU as measured; nothing where nothing is known."""
+    found = []
+    for name, key in (("RAM", "ram"), ("Disk", "disk")):
+        if isinstance(measured := document[key], Mapping):
+            found.append(_meter(name, measured))
+    for gpu in document["gpu"]:
+        words = [
+            f"{gpu[key]:.0f}{unit}"
+            for key, unit in (("utilization", " % busy"), ("temperature_c", " °C"), ("power_w", " W"))
+            if gpu.get(key) is not None
+        ]
+        used, total = gpu.get("memory_used_bytes"), gpu.get("memory_total_bytes")
+        found.append(Meter(gpu["name"] or "GPU", used, total, ", ".join(words)))
+    return found
+
+
+def _meter(name: str, measured: Mapping[str, Any]) -> Meter:
+    total, used, free = (measured.get(f"{key}_bytes") for key in ("total", "used", "free"))
+    if used is None and free is None:
+        free = measured.get("available_bytes")
+    if used is None and total is not None and free is not None:
+        used = total - free
+    return Meter(name, used, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One file on the queue page."""
+
+    entry: Entry
+    position: int | None
+    at: int | None = None
+
+
+def waiting(state: State) -> list[Row]:
+    """Next first; files still being checked stand behind their level."""
+    rows = []
+    checking = [e for e in state.queue.entries.values() if e.state == "validating"]
+    for level in PRIORITIES:
+        rows += [Row(state.queue.entries[sha], state.queue.position(sha)) for sha in state.queue.level(level)]
+        rows += [Row(e, None) for e in sorted(checking, key=lambda e: e.since) if e.priority == level]
+    return rows
+
+
+def ended(state: State) -> list[Entry]:
+    """Every file that ended, the newest first."""
+    done = [e for e in state.queue.entries.values() if e.state not in ("waiting", "validating", "processing")]
+    return sorted(done, key=lambda e: e.since, reverse=True)
+
+
+def queue_items(state: State) -> list[dict[str, Any]]:
+    """The queue document of CONTRACT: what trains, what waits, what ended, every duplicate."""
+    queue = state.queue
+    running = [queue.entries[queue.processing]] if queue.processing else []
+    entries = [*running, *(row.entry for row in waiting(state)), *ended(state)]
+    items = [
+        {
+            "file": e.name, "sha256": e.sha256, "priority": e.priority, "state": e.state, "rows": e.rows,
+            "trainable_tokens": e.trainable_tokens, "attempts": e.attempts,
+            "position": queue.position(e.sha256), "reason": e.reason,
+        }
+        for e in entries
+    ]  # fmt: skip
+    for copy in sorted(state.inbox.duplicates.values(), key=lambda d: d.seq, reverse=True):
+        known = queue.entries.get(copy.sha256)
+        items.append({
+            "file": copy.name, "sha256": copy.sha256, "priority": known.priority if known else None,
+            "state": "duplicate", "rows": None, "trainable_tokens": None, "attempts": 0, "position": None,
+            "reason": f"the same bytes as {copy.same_as}",
+        })  # fmt: skip
+    return items
+
+
+def newest_versions(state: State) -> list[Version]:
+    """Newest first."""
+    return [state.versions.versions[name] for name in reversed(state.versions.order)]
+
+
+def version_item(state: State, version: Version) -> dict[str, Any]:
+    """One version of the versions document of CONTRACT."""
+    return {
+        "id": version.id, "created_at": iso(version.created_at), "parent": version.parent, "run": version.run,
+        "file": version.file, "file_sha256": version.file_sha256, "global_step": version.global_step,
+        "loss": version.loss, "validation_loss": version.validation_loss, "size_bytes": version.size_bytes,
+        "current": version.id == state.versions.current, "pinned": version.pinned,
+        "log_seq": version.log_seq, "log_hash": version.log_hash,
+    }  # fmt: skip
+
+
+def common(now: Now) -> dict[str, Any]:
+    """What every page and every live fragment may print."""
+    state, document = now.state, now.document
+    return {
+        "now": now, "state": state, "doc": document, "seq": state.seq, "head": now.head,
+        "title": title(document), "waiting_count": len(state.queue.waiting),
+    }  # fmt: skip
+
+
+def overview(now: Now) -> dict[str, Any]:
+    """The overview without its charts."""
+    state, run = now.state, now.document["run"]
+    lines: list[Line] = [line(recorded, state) for recorded in now.notable]
+    return common(now) | {
+        "controls": controls(state), "asked": asked(state), "meters": meters(now.document),
+        "run": run, "percent": percent(run) if run else None, "lines": lines,
+        "next": [state.queue.entries[sha] for sha in state.queue.waiting[:NEXT_SHOWN]],
+        "entry": state.queue.entries[state.queue.processing] if state.queue.processing else None,
+    }  # fmt: skip
+
+
+def loss_chart(curves: Curves) -> Chart | None:
+    return draw(curves.trail.columns("loss"), curves.validations, curves.marks, name="Training loss", ticks=4)
+
+
+def charts(curves: Curves) -> dict[str, Any]:
+    """The charts of the overview."""
+    small = []
+    for metric, label, say in SMALL:
+        small.append((metric, label, draw(curves.trail.columns(metric), name=label, ticks=2, say=say)))
+    return {"loss": loss_chart(curves), "small": small, "whole": curves.whole, "width": curves.trail.width}
+
+
+def queue(now: Now) -> dict[str, Any]:
+    """The queue page."""
+    state = now.state
+    done = ended(state)
+    return common(now) | {
+        "entry": state.queue.entries[state.queue.processing] if state.queue.processing else None,
+        "run": now.document["run"], "waiting": waiting(state), "ended": done[:ENDED_SHOWN],
+        "ended_count": len(done), "duplicates": state.queue.duplicates, "priorities": PRIORITIES,
+        "retryable": ("failed", "rejected", "skipped", "removed"), "asked": asked(state),
+    }  # fmt: skip
+
+
+def versions(now: Now) -> dict[str, Any]:
+    """The versions page."""
+    found = newest_versions(now.state)
+    return common(now) | {"versions": found[:VERSIONS_SHOWN], "versions_count": len(found)}
