@@ -83,7 +83,7 @@ def _writes(fdinfo: Path) -> bool:
 def copy_hashed(source: Path, target: Path) -> Copied:
     """Copy a regular file, hashing what is written; the bytes are on the disk when this returns.
 
-    Opened once, never through a link. Raises StillChanging when it was touched meanwhile, NotTakeable, OSError.
+    Opened once, never through a link. Raises StillChanging (it was touched meanwhile), NotTakeable, OSError.
     """
     reading = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -182,6 +182,6 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def printable(name: str) -> str:
-    """A file name as text that any fact, page and terminal can hold: bytes that are not UTF-8 and controls escaped."""
+    """A file name as text that any fact, page and terminal can hold: other bytes and controls escaped."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

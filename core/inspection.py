@@ -14,7 +14,7 @@ MANIFEST = "manifest.json"
 
 
 def folder_problems(folder: Path, manifest_sha256: str) -> list[str]:
-    """What is wrong with a folder that carries a manifest {files: {name: {sha256, …}}}; every byte is read."""
+    """What is wrong with a folder that has a manifest {files: {name: {sha256, …}}}; every byte is read."""
     try:
         manifest = (folder / MANIFEST).read_bytes()
     except OSError as error:
@@ -32,7 +32,7 @@ def folder_problems(folder: Path, manifest_sha256: str) -> list[str]:
 
 
 def inspect(workspace: Workspace, state: State, *, deep: bool) -> list[Problem]:
-    """Files, versions and resume points against the log. `deep`: the queue's files are read and hashed as well."""
+    """Files, versions and resume points against the log. `deep`: the queue's files are hashed as well."""
     return [
         *_files(workspace, state, deep),
         *_strangers_in_queue(workspace, state),

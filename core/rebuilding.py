@@ -78,7 +78,7 @@ Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 
 
 def _fold_rollups(log: Log, after: int, to: int, rows: Rows) -> None:
-    """Merge the steps of a range into `rows`, in the order in which the appends did it: sums are the same bits."""
+    """Merge the steps of a range into `rows`, in the order of the appends: sums are the same bits."""
     for recorded in log.read(after, to=to, types=(StepsCompleted,)):
         for partial in curves.partials([recorded]):
             key = tuple(partial[:5])

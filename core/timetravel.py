@@ -1,4 +1,4 @@
-"""Time travel: everything as of a position of the log, and what changed between two, with the fact that did it."""
+"""Time travel: everything as of a position of the log, and what changed between two, and by which fact."""
 
 import re
 from datetime import datetime
@@ -6,19 +6,12 @@ from typing import Any
 
 from core.logbook import newest_steps, state_at
 from events.log import Log
+from events.types import StepsCompleted
 from projections import status
 from projections.fold import FOLDED, PROJECTIONS, State, apply, plain
 
-STEPS = (
-    "current_step",
-    "loss",
-    "learning_rate",
-    "grad_norm",
-    "tokens_per_sec",
-    "eta_seconds",
-    "seq",
-    "timestamp",
-)
+#: What of the status document a step sets.
+STEPS = ("current_step", "loss", "learning_rate", "grad_norm", "tokens_per_sec", "eta_seconds", "run")
 
 
 class NoSuchMoment(Exception):
@@ -102,12 +95,15 @@ def _set_by(log: Log, low: int, high: int) -> dict[str, int]:
                 for path, _, _ in differences(plain(was), plain(became), name):
                     found[path] = recorded.seq
         state = after
+    steps = log.newest(StepsCompleted, to=high)
+    if steps is not None and steps.seq > low:
+        found |= {f"status.{key}": steps.seq for key in STEPS}
     return found
 
 
 def _nearest(set_by: dict[str, int], path: str) -> int | None:
-    """Status has no facts of its own: the newest fact of the range stands for it, steps included."""
+    """Status has no facts of its own: the newest step stands for its figures, else the newest fact."""
     if path.startswith("status."):
-        return max(set_by.values(), default=None)
+        return set_by.get(".".join(path.split(".")[:2])) or max(set_by.values(), default=None)
     inside = [seq for other, seq in set_by.items() if other.startswith(f"{path}.")]
     return max(inside, default=None)

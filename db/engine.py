@@ -30,6 +30,10 @@ class LogUnreadable(Exception):
     """The log's file cannot be used: what, where and what to do."""
 
 
+class LogDamaged(LogUnreadable):
+    """SQLite cannot make sense of the file."""
+
+
 def has_wal_race(version: tuple[int, ...]) -> bool:
     """Does this SQLite version carry the WAL-reset race?"""
     if version < (3, 7, 0) or version == (3, 52, 0):  # 3.52.0 was withdrawn
@@ -59,7 +63,8 @@ def driver() -> ModuleType:
 def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any:
     """A connection in autocommit mode (`isolation_level=None`): transactions begin by name only.
 
-    Raises LogUnreadable when the file is missing, is no database, or a pragma did not take effect.
+    Raises LogUnreadable when the file is missing or a pragma did not take effect, LogDamaged when it is no
+    database.
     """
     module = driver()
     if not create and not path.exists():
@@ -81,7 +86,7 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any
             connection.execute("PRAGMA query_only=1")
     except module.DatabaseError as error:
         connection.close()
-        raise LogUnreadable(
+        raise LogDamaged(
             f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
         ) from error
     except LogUnreadable:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def leave_note(folder: Path, role: str) -> Iterator[None]:
-    """On an exception: its type, the place and the calls, never a value of the data; then it goes on its way."""
+    """On an exception: its type, the place and the calls, never a value of the rows; then it goes on."""
     path = folder / f"{role}.json"
     path.unlink(missing_ok=True)
     try:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db.engine import connect, immediate, retry_busy
+from db.engine import LogDamaged, busy, connect, driver, immediate, retry_busy
 from db.migrate import migrate, schema_version
 from events.chain import GENESIS, link
 from events.codec import decode, encode, stream_of
@@ -46,7 +46,12 @@ class Log:
         self._inline = inline
         self._lock = threading.Lock()
         self._write = connect(path, create=create)
-        migrate(self._write)
+        try:
+            migrate(self._write)
+        except driver().DatabaseError as error:
+            if busy(error):
+                raise
+            raise LogDamaged(f"{path}: its schema is not the one it was made with ({error})") from error
         self._local = threading.local()
 
     # -- append -----------------------------------------------------------------------------------

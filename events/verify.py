@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from db.engine import driver
 from events.chain import GENESIS, link
 from events.codec import UnknownFact, decode
 from events.log import COLUMNS
@@ -35,49 +36,52 @@ def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int
     and one that was rewritten together with its chain.
     """
     problems: list[Problem] = []
-    for (line,) in connection.execute("PRAGMA integrity_check(20)"):
-        if line != "ok":
-            problems.append(Problem("sqlite", None, None, line))
     expected, previous, events = 1, GENESIS, 0
     heads: dict[int, str] = {}
     wanted = anchors or {}
-    commits = connection.execute(
-        "SELECT first_seq, last_seq, at, prev_hash, hash FROM commit_log ORDER BY first_seq"
-    )
-    rows = _grouped(connection)
-    held = next(rows, None)
-    for first, last, at, prev_hash, stored in commits:
-        if first != expected:
-            problems.append(
-                Problem("gap", expected, None, f"the chain goes from #{expected - 1} to #{first}")
-            )
-        batch = []
-        while held is not None and held[0] <= last:
-            if held[0] < first:
-                problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
-            else:
-                batch.append(held)
-            held = next(rows, None)
-        events += len(batch)
-        if [row[0] for row in batch] != list(range(first, last + 1)):
-            problems.append(
-                Problem("missing", first, None, f"facts are missing between #{first} and #{last}")
-            )
-        if prev_hash != previous:
-            problems.append(Problem("chain", first, None, "the link to the commit before is broken"))
-        if stored != link(prev_hash, first, last, at, batch):
-            problems.append(
-                Problem("changed", first, None, f"facts #{first} to #{last} are not as they were written")
-            )
-        problems += _undecodable(batch)
-        expected, previous = last + 1, stored
-        if last in wanted:
-            heads[last] = stored.hex()
-        if len(problems) >= most:
-            break
-    while held is not None and len(problems) < most:
-        problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
+    try:
+        for (line,) in connection.execute("PRAGMA integrity_check(20)"):
+            if line != "ok":
+                problems.append(Problem("sqlite", None, None, line))
+        commits = connection.execute(
+            "SELECT first_seq, last_seq, at, prev_hash, hash FROM commit_log ORDER BY first_seq"
+        )
+        rows = _grouped(connection)
         held = next(rows, None)
+        for first, last, at, prev_hash, stored in commits:
+            if first != expected:
+                problems.append(
+                    Problem("gap", expected, None, f"the chain goes from #{expected - 1} to #{first}")
+                )
+            batch = []
+            while held is not None and held[0] <= last:
+                if held[0] < first:
+                    problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
+                else:
+                    batch.append(held)
+                held = next(rows, None)
+            events += len(batch)
+            if len(batch) != last - first + 1:  # seqs are unique and sorted: the count tells
+                problems.append(
+                    Problem("missing", first, None, f"facts are missing between #{first} and #{last}")
+                )
+            if prev_hash != previous:
+                problems.append(Problem("chain", first, None, "the link to the commit before is broken"))
+            if stored != link(prev_hash, first, last, at, batch):
+                problems.append(
+                    Problem("changed", first, None, f"facts #{first} to #{last} are not as they were written")
+                )
+            problems += _undecodable(batch)
+            expected, previous = last + 1, stored
+            if last in wanted:
+                heads[last] = stored.hex()
+            if len(problems) >= most:
+                break
+        while held is not None and len(problems) < most:
+            problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
+            held = next(rows, None)
+    except driver().DatabaseError as error:  # SQLite itself gives up, or a text is no UTF-8 any more
+        problems.append(Problem("sqlite", expected, None, f"cannot be read from here on: {error}"))
     for seq, hash_hex in wanted.items():
         if heads.get(seq) != hash_hex and len(problems) < most:
             problems.append(

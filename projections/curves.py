@@ -87,7 +87,8 @@ def combine(row: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
     highs = [v for v in (row[9], more[9]) if v is not None]
     return (
         *row[:5], row[5] + more[5], row[6] + more[6], row[7] + more[7],
-        min(lows, default=None), max(highs, default=None), row[10] if more[10] is None else more[10], more[11],
+        min(lows, default=None), max(highs, default=None),
+        row[10] if more[10] is None else more[10], more[11],
     )  # fmt: skip
 
 

@@ -66,6 +66,7 @@ class Run:
     checkpoint: str | None  # the resume point that start goes on from
     parent: str | None
     config: dict[str, Any]
+    config_sha256: str
     attempt: int = 0  # trainer processes that loaded it, counted for ever
     tries: int = 0  # consecutive ones that got no further than an earlier one
     reached: tuple[int, int] = (0, 0)  # furthest (step, phase) of the tries before
@@ -91,9 +92,9 @@ class Runs:
         return self.runs[self.open] if self.open is not None else None
 
     def of_file(self, sha256: str) -> Run | None:
-        """A stopped run of this file, which goes on when the file's turn comes."""
+        """The newest stopped run of this file, which goes on when the file's turn comes."""
         stopped = [run for run in self.runs.values() if run.sha256 == sha256 and run.state == "stopped"]
-        return stopped[0] if stopped else None
+        return max(stopped, key=lambda run: run.started, default=None)
 
 
 EMPTY = Runs()
@@ -142,6 +143,7 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
         step=e.step, steps_planned=e.steps_planned, global_step=e.global_step, epochs=e.epochs, rows=e.rows,
         holdout_rows=e.holdout_rows, tokens=e.tokens, trained_tokens=e.trained_tokens,
         plan_sha256=e.plan_sha256, store=e.store, checkpoint=e.checkpoint, parent=e.parent, config=e.config,
+        config_sha256=e.config_sha256,
     )  # fmt: skip
     if known is not None:
         run = replace(

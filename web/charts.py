@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from web.trail import Column
-from web.words import count, figure
+from web.words import count, figure, plain
 
 WIDTH, HEIGHT = 1000, 300  # of the drawing; the page stretches it, strokes keep their width
 ROWS = 16  # of the table
@@ -51,6 +52,7 @@ def draw(
     *,
     name: str,
     say: Callable[[float | None], str] = figure,
+    tick: Callable[[float], str] = plain,
     ticks: int = 4,
 ) -> Chart | None:
     """A chart of `columns`, with `points` dashed over it; None when there is nothing to draw."""
@@ -76,20 +78,33 @@ def draw(
         band=_band(columns, x, y) if any(c.high > c.low for c in known) else "",
         dashed=_path(places) if len(places) > 1 else "",
         dots="".join(f"M{a} {b}h0" for a, b in places),
-        ticks=tuple(say(value) for value in reversed(scale)),
+        ticks=tuple(tick(value) for value in reversed(scale)),
         steps=tuple(count(first + (last - first) * n / 4) for n in range(5)) if last - first >= 4 else
         (count(first), count(last)),
         marks=tuple(Mark(m.kind, m.step, m.label, x(m.step)) for m in marks if first <= m.step <= last),
-        summary=_summary(name, known, points, say),
+        summary=_summary(name, known, points, sum(c.nonfinite for c in columns), say),
         rows=tuple(_rows(known, points, say)),
     )  # fmt: skip
+
+
+def coarse(columns: Sequence[Column], most: int) -> list[Column]:
+    """At most `most` columns, neighbours put together: a small chart needs no more."""
+    every = max(1, -(-len(columns) // most))
+    merged = []
+    for start in range(0, len(columns), every):
+        column = Column(columns[start].first_step, columns[start].last_step)
+        for other in columns[start : start + every]:
+            column.add(other)
+        merged.append(column)
+    return merged
 
 
 def nice(low: float, high: float, parts: int) -> list[float]:
     """Round values, evenly spaced, that hold `low` to `high`; about `parts` + 1 of them."""
     span = high - low
-    if span <= 0 or span < abs(high) * 1e-6:
-        span = abs(high) * 0.1 or 1.0
+    if span < abs(high) * 1e-6 or span == 0:  # flat: the line runs through the middle
+        room = abs(high) * 0.05 or 0.5
+        return [low - room, high, high + room]
     raw = span / parts
     power = 10.0 ** math.floor(math.log10(raw))
     step = next((power * m for m in (1, 2, 2.5, 5) if power * m >= raw), power * 10)
@@ -103,7 +118,9 @@ def _middle(column: Column) -> float:
 
 
 def _path(places: Sequence[tuple[int, int]]) -> str:
-    return "M" + "L".join(f"{a} {b}" for a, b in places)
+    """Relative moves: half the bytes of absolute places, and charts are sent again and again."""
+    moves = " ".join(f"{c - a}{d - b:+d}" for (a, b), (c, d) in pairwise(places))
+    return f"M{places[0][0]} {places[0][1]}l{moves}"
 
 
 def _line(columns: Sequence[Column], x: Callable[[float], int], y: Callable[[float], int]) -> str:
@@ -130,7 +147,11 @@ def _band(columns: Sequence[Column], x: Callable[[float], int], y: Callable[[flo
 
 
 def _summary(
-    name: str, known: Sequence[Column], points: Sequence[Point], say: Callable[[float | None], str]
+    name: str,
+    known: Sequence[Column],
+    points: Sequence[Point],
+    lost: int,
+    say: Callable[[float | None], str],
 ) -> str:
     said = []
     if known:
@@ -143,10 +164,10 @@ def _summary(
         steps = f"steps {count(known[0].first_step)} to {count(known[-1].last_step)}"
         said.append(f"{name}, {steps}: began near {say(before)}, {way} {say(after)}")
         said.append(f"lowest {say(min(c.low for c in known))}, highest {say(max(c.high for c in known))}")
-        if lost := sum(c.nonfinite for c in known):
-            said.append(f"{count(lost)} values were not finite")
     if points:
         said.append(f"validation {say(points[0].value)} at first, {say(points[-1].value)} last")
+    if lost:
+        said.append(f"not finite: {count(lost)} value{'' if lost == 1 else 's'}")
     return "; ".join(said) + "."
 
 

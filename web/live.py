@@ -15,8 +15,8 @@ from web.render import fragment
 POLL_SECONDS = 0.025  # asking whether anybody has committed costs 4 µs
 TEXT_SECONDS = 0.1  # least time between two messages
 CALM_SECONDS = 1.0  # what changes without a fact: a process that fell silent, memory in use
-CHART_SECONDS = 1.0
-TABLE_SECONDS = 5.0
+CHART_SECONDS = 1.5
+TABLE_SECONDS = 5.0  # small charts and the table of numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,16 @@ class Channel:
 
 def _overview(whole: bool) -> Channel:
     return Channel(
-        views.overview, ("state", "figures"),
-        ("nav", "controls", "alerts", "machine", "next", "facts"), ("loss-chart", "small-charts"),
-        ("loss-table",), whole,
+        views.overview, ("newest",),
+        ("nav", "state", "figures", "controls", "alerts", "machine", "next", "facts"), ("loss-chart",),
+        ("small-charts", "loss-table"), whole,
     )  # fmt: skip
 
 
 CHANNELS = {
     "overview": _overview(False),
     "history": _overview(True),
-    "queue": Channel(views.queue, ("queue-now",), ("nav", "queue-waiting", "queue-ended")),
+    "queue": Channel(views.queue, (), ("nav", "queue-now", "queue-waiting", "queue-ended")),
     "versions": Channel(views.versions, (), ("nav", "versions-list")),
     "audit": Channel(views.common, (), ("nav", "head")),
 }
@@ -79,6 +79,7 @@ class Pulse:
         self._sent: dict[str, dict[str, str]] = {}  # channel → fragment → text
         self._due: dict[tuple[str, str], float] = {}  # (channel, how often) → not before
         self._change = -1
+        self._head = -1
         self._seq = -1
 
     def start(self, loop: asyncio.AbstractEventLoop, ended: Callable[[], None]) -> None:
@@ -108,14 +109,18 @@ class Pulse:
 
     def _turn(self, loop: asyncio.AbstractEventLoop, at: float) -> bool:
         """Render what may and must be; True: something changed and has to wait for its time."""
-        self._due["", "calm"] = at + CALM_SECONDS
+        head, idle = self._present.log.head(), at < self._due.get(("", "calm"), 0.0)
+        if idle and head == self._head:
+            return False  # only a heartbeat: no reason to render
         watched = self._hub.channels
         for name in [name for name in self._sent if name not in watched]:
             del self._sent[name]
         if not watched:
+            self._due["", "calm"] = at + CALM_SECONDS
             return False
         if any(at < self._due.get((name, "fast"), 0.0) for name in watched):
             return True
+        self._head, self._due["", "calm"] = head, at + CALM_SECONDS
         now = self._present.look()
         for name in watched:
             wanted = self._wanted(name, CHANNELS[name], now, at)

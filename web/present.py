@@ -19,7 +19,6 @@ from events.types import (
     Event,
     FileDuplicate,
     FileQueued,
-    FileReceived,
     FileRejected,
     FileRemoved,
     FileReprioritized,
@@ -54,12 +53,12 @@ from web.trail import Trail
 #: What a person wants to hear of without asking.
 NOTABLE: tuple[type[Event], ...] = (
     AlertCleared, AlertRaised, CheckpointQuarantined, CheckpointSaved, ConfigChanged, ConfigRefused,
-    DriftFound, FileDuplicate, FileQueued, FileReceived, FileRejected, FileRemoved, FileReprioritized, JobFailed,
+    DriftFound, FileDuplicate, FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed,
     PauseRequested, ProcessCrashed, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed,
     ServiceStopped, SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted,
     TrainingPaused, TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, WorkspaceCreated,
 )  # fmt: skip
-NOTABLE_SHOWN = 9
+NOTABLE_SHOWN = 8
 STEPS_READ = 32
 POINTS = 200  # validations and marks of a chart, the newest
 

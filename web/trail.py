@@ -12,7 +12,7 @@ from events.log import Log
 from events.types import StepsCompleted
 from projections import curves
 
-COLUMNS = 300  # the most a chart shows; reaching it doubles the width of every column
+COLUMNS = 240  # the most a chart shows; reaching it doubles the width of every column
 SINGLE_STEPS = 8192  # up to here a chart begins from single steps; beyond, from the roll-up rows
 
 

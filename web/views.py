@@ -8,19 +8,20 @@ from projections.fold import State
 from projections.queue import PRIORITIES, Entry
 from projections.status import iso
 from projections.versions import Version
-from web.charts import Chart, draw
+from web.charts import Chart, coarse, draw
 from web.present import Curves, Now
 from web.sentences import Line, line
-from web.words import count, figure, rate
+from web.words import count, figure, plain, rate
 
 ENDED_SHOWN = 50
 NEXT_SHOWN = 4
 VERSIONS_SHOWN = 200
+SMALL_COLUMNS = 60
 
 SMALL = (
-    ("learning_rate", "Learning rate", rate),
-    ("grad_norm", "Gradient norm", figure),
-    ("tokens_per_sec", "Tokens per second", count),
+    ("learning_rate", "Learning rate", rate, rate),
+    ("grad_norm", "Gradient norm", figure, plain),
+    ("tokens_per_sec", "Tokens per second", count, plain),
 )
 
 #: Which controls are offered: (action, label, what it does).
@@ -206,8 +207,9 @@ def loss_chart(curves: Curves) -> Chart | None:
 def charts(curves: Curves) -> dict[str, Any]:
     """The charts of the overview."""
     small = []
-    for metric, label, say in SMALL:
-        small.append((metric, label, draw(curves.trail.columns(metric), name=label, ticks=2, say=say)))
+    for metric, label, say, tick in SMALL:
+        columns = coarse(curves.trail.columns(metric), SMALL_COLUMNS)
+        small.append((metric, label, draw(columns, name=label, ticks=2, say=say, tick=tick)))
     return {"loss": loss_chart(curves), "small": small, "whole": curves.whole, "width": curves.trail.width}
 
 

@@ -49,6 +49,11 @@ def figure(value: float | None) -> str:
     return f"{value:.3e}"
 
 
+def plain(value: float) -> str:
+    """A tick of an axis: no more digits than it has."""
+    return f"{value:,.6g}"
+
+
 def rate(value: float | None) -> str:
     """A learning rate: short scientific form."""
     if value is None or not math.isfinite(value):

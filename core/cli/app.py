@@ -46,13 +46,15 @@ def run() -> None:
 
 def _known(error: Exception) -> tuple[str, int]:
     """Sentence and exit code of an error that is an answer; any other goes on as it is."""
-    from db.engine import LogUnreadable
+    from db.engine import LogUnreadable, driver
     from db.processes import RoleTaken
 
     if isinstance(error, RoleTaken):
         return str(error), REFUSED
     if isinstance(error, LogUnreadable):
         return str(error), FAILED
+    if isinstance(error, driver().DatabaseError):
+        return f"the log could not be read or written ({error}): run `evertrain verify`", FAILED
     raise error
 
 

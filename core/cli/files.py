@@ -100,7 +100,7 @@ def add(
             from events.types import RetryRequested
 
             brought.path.unlink()
-            ask(workspace, RetryRequested(sha256=brought.sha256), as_json=False)
+            ask(workspace, RetryRequested(sha256=brought.sha256), as_json=False, quiet=True)
         added.append({
             "file": str(path),
             "sha256": brought.sha256,
@@ -135,7 +135,7 @@ def list_queue(workspace: WorkspaceOption = None, as_json: JsonOption = False) -
 
 
 def rows(state: "State") -> list[dict[str, Any]]:
-    """The queue document of CONTRACT: the one that trains, the waiting in order, then the others by their end."""
+    """The queue document of CONTRACT: the one that trains, the waiting in order, then the others."""
     order = {"processing": 0, "waiting": 1, "validating": 2}
     found = []
     for entry in state.queue.entries.values():
@@ -153,7 +153,8 @@ def rows(state: "State") -> list[dict[str, Any]]:
     for copy in state.inbox.duplicates.values():
         found.append({
             "file": copy.name, "sha256": copy.sha256, "priority": None, "state": "duplicate", "rows": None,
-            "trainable_tokens": None, "attempts": 0, "position": None, "reason": f"the same bytes as {copy.same_as}",
+            "trainable_tokens": None, "attempts": 0, "position": None,
+            "reason": f"the same bytes as {copy.same_as}",
         })  # fmt: skip
     return sorted(found, key=lambda r: (order.get(str(r["state"]), 3), r["position"] or 0, str(r["file"])))
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -178,7 +179,7 @@ def rebuild(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     """Fold everything again from the log, compare with what was live, replace it."""
     from core import rebuilding
 
-    _, log = open_cli_log(workspace)
+    _, log = _open(workspace)
     found = rebuilding.rebuild(log)
     differing = [
         {"projection": d.projection, "seq": d.seq, "path": d.path, "live": d.live, "folded": d.folded}
@@ -211,7 +212,7 @@ def verify(
     """Is the record whole: the log's chain, the projections, the folders, every version and resume point?"""
     from dataclasses import asdict
 
-    place, log = open_cli_log(workspace)
+    place, log = _open(workspace)
     verified, problems = _verify(place, log, deep)
     report = {
         "ok": not problems,
@@ -224,6 +225,16 @@ def verify(
         raise SystemExit(CORRUPT)
 
 
+def _open(workspace: Path | None) -> "tuple[Workspace, Log]":
+    """A file that SQLite cannot read is a finding here, not an accident."""
+    from db.engine import LogDamaged
+
+    try:
+        return open_cli_log(workspace)
+    except LogDamaged as error:
+        fail(str(error), CORRUPT)
+
+
 def _verify(place: "Workspace", log: "Log", deep: bool) -> tuple[Any, list[Any]]:
     from core.inspection import inspect
     from core.logbook import state_at
@@ -233,7 +244,7 @@ def _verify(place: "Workspace", log: "Log", deep: bool) -> tuple[Any, list[Any]]
 
     verified = verify_log(log.reader, _anchors(place))
     problems = list(verified.problems)
-    if any(problem.kind == "unreadable" for problem in problems):
+    if any(problem.kind in ("unreadable", "sqlite") for problem in problems):
         return verified, problems  # what cannot be read cannot be folded
     try:
         state: State = state_at(log)

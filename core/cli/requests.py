@@ -21,8 +21,12 @@ def ask(
     wait: bool = False,
     timeout: float = 60.0,
     acts_alone: bool = True,
+    quiet: bool = False,
 ) -> None:
-    """One request. `acts_alone`: with no service on the workspace the work is done here and now."""
+    """One request. `acts_alone`: with no service on the workspace the work is done here and now.
+
+    `quiet`: part of another command, whose own document is the only one on stdout.
+    """
     workspace, log = open_cli_log(given)
     (seq,) = log.append(fact)
     alone = False
@@ -37,7 +41,7 @@ def ask(
         answer = _await(log, seq, timeout)
         if answer is None:
             fail(f"request #{seq} was not acted on within {timeout:g} s; it stays in the log", REFUSED)
-    _tell(seq, fact, answer, as_json)
+    _tell(seq, fact, answer, as_json, quiet)
 
 
 def act(workspace: "Workspace", log: "Log") -> bool:
@@ -60,7 +64,8 @@ def act(workspace: "Workspace", log: "Log") -> bool:
 def _somebody(workspace: "Workspace") -> bool:
     from db.processes import holder
 
-    return holder(workspace.locks, "daemon") is not None
+    # while the watchdog lives, a daemon that just died or has not begun yet will be there soon
+    return any(holder(workspace.locks, role) is not None for role in ("watchdog", "daemon"))
 
 
 def answer_to(log: "Log", request: int) -> "Recorded | None":
@@ -82,12 +87,14 @@ def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":
     return None
 
 
-def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool) -> None:
+def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, quiet: bool) -> None:
     from events.types import RequestRefused
 
     asked = type(fact).__name__
     if answer is not None and isinstance(answer.event, RequestRefused):
         fail(f"{asked.removesuffix('Requested').lower()} refused: {answer.event.reason}", REFUSED)
+    if quiet:
+        return
     document = {
         "request": seq,
         "type": asked,

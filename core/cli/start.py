@@ -45,10 +45,19 @@ def init(
         except BaseRefused as error:
             fail(str(error), FAILED)
         create(place, model, Settings(), "user")
-    for note in model.notes:
+    for note in (*model.notes, *_template_notes(model.path)):
         typer.echo(f"note: {note}", err=True)
     typer.echo(f"{place.root}: workspace on {model.name}, {model.parameters:,} parameters.")
     typer.echo(f"Now: evertrain serve --workspace {place.root}, and drop .jsonl files into {place.inbox}.")
+
+
+def _template_notes(folder: Path) -> list[str]:
+    """What was found about the base's tokenizer and chat template."""
+    from core.intake.template import Renderer
+
+    renderer = Renderer(folder)
+    problems = [p for p in (renderer.chat_problem, renderer.tools_problem) if p is not None]
+    return [*renderer.notes, *dict.fromkeys(problems)]
 
 
 def _refuse_existing(place: "Workspace") -> None:

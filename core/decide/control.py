@@ -80,8 +80,14 @@ def _halt(state: State, request: Request, trainer_alive: bool) -> list[Event]:
         return _refuse(request, f"already {mode}")
     for later in state.control.pending:
         if later.seq > request.seq and later.type == "ResumeRequested" and mode == "running":
+            taken_back = [
+                other
+                for other in state.control.pending
+                if other.seq < later.seq and other.type in ("PauseRequested", "StopRequested")
+            ]
+            why = f"taken back by the resume #{later.seq} before it began"
             return [
-                *_refuse(request, f"taken back by the resume #{later.seq} before it began"),
+                *(RequestRefused(request=other.seq, reason=why) for other in taken_back),
                 ServiceResumed(request=later.seq),
             ]
     run = state.run.current

@@ -14,9 +14,9 @@ DEPENDS_ON: tuple[type[Event], ...] = (VersionPublished, TrainingCompleted)
 def manifest(
     state: State, due: Due, files: dict[str, dict[str, Any]], log_seq: int, log_hash: str
 ) -> dict[str, Any]:
-    """The manifest of the version that is due: a function of the log alone, so a second try writes the same bytes.
+    """The manifest of the version that is due: of the log up to the run's end, so a second try says the same.
 
-    `files`: name → {sha256, size_bytes}. `log_seq`, `log_hash`: the commit of the run's end and its chain head.
+    `files`: name → {sha256, size_bytes}. `log_seq`, `log_hash`: the commit of that end and its chain head.
     """
     run, created = state.run.runs[due.event.run], state.workspace.created
     assert created is not None
@@ -31,7 +31,7 @@ def manifest(
         "global_step": due.event.global_step,
         "loss": due.event.loss,
         "validation_loss": due.event.validation_loss,
-        "config_sha256": state.workspace.config_sha256,
+        "config_sha256": run.config_sha256,
         "files": files,
         "log": {"seq": log_seq, "hash": log_hash},
     }

@@ -1,4 +1,4 @@
-"""Converting on the way in: `.jsonl` as it is, `.json` arrays and `.jsonl.gz` into `.jsonl`; the source is left alone."""
+"""Converting on the way in: `.json` arrays and `.jsonl.gz` become `.jsonl`; the source is left alone."""
 
 import gzip
 import json

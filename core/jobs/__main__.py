@@ -9,7 +9,9 @@ from pathlib import Path
 from core.decide import idle
 from core.jobs.arrange import arrange, sweep
 from core.jobs.publish import show_current
+from core.jobs.retention import retention
 from core.jobs.service import Service
+from core.jobs.showing import StatusFile
 from core.jobs.table import Inbox, jobs, schedule
 from core.logbook import open_log
 from db.notes import leave_note
@@ -44,7 +46,9 @@ def main() -> int:
         code = _wait(service, stop, inbox, since, until_idle=given.until_idle)
         stop.event.set()
         scheduler.shutdown(wait=True)
+        retention(service)
         log.beat("daemon", os.getpid(), "gone")
+        StatusFile().write(service)
         log.close()
         lock.release()
     return code

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def sweep(service: Service) -> None:
     for path in place.iterdir() if place.is_dir() else ():
         if path.name not in known:
             path.unlink()
+    for partial in service.workspace.tokens.glob(".*.partial"):
+        shutil.rmtree(partial)              # a check that was killed; the next one begins anew
 
 
 def _duplicate_name(copy: Duplicate) -> str:
@@ -52,7 +55,7 @@ def _settle(service: Service, state: State, entry: Entry) -> None:
                 kind="file_missing",
                 path=service.workspace.relative(target),
                 detail=f"the bytes of {entry.name} are not on disk",
-                remedy="its tokens are trained on as long as they are stored; drop the file again for a retry",
+                remedy="its tokens are trained on as long as they are stored; for a retry drop it again",
             ),
         )
         return
@@ -76,7 +79,8 @@ def _settle_duplicate(service: Service, copy: Duplicate) -> None:
         "original": copy.original,
         "sha256": copy.sha256,
         "state": "duplicate",
-        "reason": f"the same bytes as {copy.same_as}; to train them again: evertrain queue retry {copy.same_as}",
+        "reason": f"the same bytes as {copy.same_as}",
+        "next": f"to train them again: evertrain queue retry {copy.same_as}",
     }
     _write_report(_report_path(target), report)
     path = service.workspace.relative(target)
@@ -105,7 +109,7 @@ def _report_path(file: Path) -> Path:
 
 
 def report_cache(service: Service, sha256: str) -> Path:
-    """Where the check leaves its full report until the file is placed; without it the facts' summary serves."""
+    """Where the check leaves its full report until the file is placed; without it the facts serve."""
     return service.workspace.temporary / f"report-{sha256}.json"
 
 

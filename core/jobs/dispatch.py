@@ -75,7 +75,10 @@ def measure(service: Service, sha256: str) -> dispatch.Measured | None:
         _note_store(service, facts, state.inbox.files[sha256].store, key)
     else:
         if state.inbox.files[sha256].store != key:
-            _note_store(service, check(service, sha256), state.inbox.files[sha256].store, key)
+            facts = check(service, sha256)
+            if not facts:
+                return None  # its bytes are gone: the poll makes a fact of that
+            _note_store(service, facts, state.inbox.files[sha256].store, key)
     layout = lay_out(store.hashes, store.lengths, settings, sha256=sha256)
     train = layout.train_rows
     return dispatch.Measured(

@@ -160,7 +160,7 @@ def _moved_by_hand(service: Service, path: Path, seen: Look) -> bool:
 
 
 def _missing(service: Service, unsettled: set[Path]) -> bool:
-    """Waiting files that are gone from disk leave the queue, visibly; not while a moved one may be on its way."""
+    """Waiting files that are gone from disk leave the queue; not while a moved one may be on its way."""
     with service.places:
         state = service.state()
         gone: list[Entry] = [

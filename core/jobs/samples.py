@@ -49,7 +49,10 @@ def _watch_floor(service: Service, disk: dict[str, int]) -> None:
     waiting = "waiting" in service.state().health.alerts
     if disk["free_bytes"] < floor and not waiting:
         free, least = disk["free_bytes"] / 1e9, floor / 1e9
-        detail = f"{free:.1f} GB free, the floor is {least:.1f} GB (disk_floor_gb): make space, it goes on by itself"
+        detail = (
+            f"{free:.1f} GB free, the floor is {least:.1f} GB (disk_floor_gb): "
+            "make space, it goes on by itself"
+        )
         service.append(AlertRaised(severity="serious", type="waiting", detail=detail))
     elif waiting and disk["free_bytes"] >= floor:
         service.append(AlertCleared(type="waiting"))

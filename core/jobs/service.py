@@ -61,6 +61,8 @@ class Service:
         self, *facts: Event, unless: tuple[type[Event], ...] = (), after: int | None = None
     ) -> list[int]:
         """Append, with the fact that caused the first and the one that began its story."""
+        if not facts:
+            return []
         first = facts[0]
         file = self.state().inbox.files.get(getattr(first, "sha256", ""))
         return self.log.append(

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -52,7 +53,8 @@ class Journal:
         lines: dict[str, list[str]] = {}
         for recorded in service.log.read(self._seq, types=FOLDED):
             at = datetime.fromtimestamp(recorded.at / 1e6).astimezone()
-            line = f"{at.isoformat(timespec='milliseconds')} #{recorded.seq} {recorded.actor} {_line(recorded.event)}"
+            clock = at.isoformat(timespec="milliseconds")
+            line = f"{clock} #{recorded.seq} {recorded.actor} {_line(recorded.event)}"
             lines.setdefault(f"{at:%Y%m%d}", []).append(line)
             self._seq = recorded.seq
         service.workspace.logs.mkdir(exist_ok=True, mode=0o700)
@@ -63,7 +65,7 @@ class Journal:
 
 def _line(event: Event) -> str:
     shown = []
-    for name in event.__dataclass_fields__:
+    for name in (field.name for field in fields(event)):
         value = getattr(event, name)
         if isinstance(value, str | int | float | bool) or value is None:
             text = str(value)

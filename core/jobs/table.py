@@ -1,5 +1,6 @@
 """The table of jobs, and APScheduler to run them: late is fine, twice is not."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -59,6 +60,8 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
 
 def schedule(service: Service, table: tuple[Job, ...]) -> BackgroundScheduler:
     """A running scheduler. No job store: the log is the memory."""
+    # a job still at work when its next turn comes is how long checks look, not news
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler = BackgroundScheduler(
         timezone="UTC",
         executors={"default": ThreadPoolExecutor(len(table))},

@@ -1,4 +1,4 @@
-"""The watchdog: keeps daemon, monitor and trainer alive; small, no torch, its main thread starts every child."""
+"""The watchdog: keeps daemon, monitor and trainer alive; no torch, its main thread starts every child."""
 
 import os
 import signal
@@ -54,7 +54,7 @@ class Watchdog:
         self._ready = ready
 
     def run(self) -> int:
-        """Watch until SIGTERM, SIGINT or, with `--until-idle`, until the daemon says so; gives the exit code."""
+        """Watch until SIGTERM, SIGINT or, with `--until-idle`, the daemon's word; gives the exit code."""
         with RoleLock(self._workspace.locks, "watchdog"):
             self._workspace.lay_out()
             self._stop.install()
@@ -142,7 +142,7 @@ class Watchdog:
     # -- the two ends ----------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
-        """No process of an earlier service may be left; what the log believes alive and is not, gets its end."""
+        """No process of an earlier service may be left; what the log wrongly believes alive gets its end."""
         deadline = time.monotonic() + 5.0
         for role in CHILDREN:
             while (pid := holder(self._workspace.locks, role)) is not None and time.monotonic() < deadline:
@@ -158,7 +158,7 @@ class Watchdog:
                         pid=process.pid,
                         exit_code=None,
                         signal=None,
-                        error="gone without a word: killed together with its watchdog, or the machine went down",
+                        error="gone without a word: killed with its watchdog, or the machine went down",
                     )
                 )
 

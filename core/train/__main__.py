@@ -1,6 +1,6 @@
 """The trainer process: `python -P -m core.train --workspace DIR`, started while a run is open."""
 
-from core.names import refuse_strangers
+from core.names import OURS, refuse_strangers
 
 refuse_strangers()
 
@@ -68,8 +68,9 @@ def leave_note(workspace: Workspace, error: Exception) -> None:
 
     place = "?"
     for frame in traceback.extract_tb(error.__traceback__):
-        if Path(frame.filename).is_relative_to(ROOT):
-            place = f"{Path(frame.filename).relative_to(ROOT)}:{frame.lineno}"
+        file = Path(frame.filename)
+        if file.is_relative_to(ROOT) and file.relative_to(ROOT).parts[0] in OURS:
+            place = f"{file.relative_to(ROOT)}:{frame.lineno}"
     line = f"{type(error).__name__} at {place}"
     if isinstance(error, Refused):
         line += f": {error}"

@@ -159,7 +159,8 @@ class Attempt:
                 self._tail[figures.step] = (figures.loss, figures.trained_tokens)
         if figures.step == self._planned:
             return False
-        if training.is_save_due(self._settings, figures.global_step):
+        # among bad steps nothing is saved: going back must lead to before the first of them
+        if figures.is_finite and training.is_save_due(self._settings, figures.global_step):
             self._save("save_steps")
         self._measure_if_due()
         if self._is_asked():

@@ -1,4 +1,4 @@
-"""Batches: every row once an epoch, in windows that hold it, in an order that only (seed, file, epoch) decide."""
+"""Batches: every row once an epoch, in windows that hold it, in the order of (seed, file, epoch)."""
 
 import hashlib
 from dataclasses import replace
@@ -61,9 +61,7 @@ def test_every_row_is_trained_once_an_epoch_in_windows_that_hold_it(
     drawn: list[int], epochs: int, batch_size: int, accumulation: int
 ) -> None:
     lengths = np.array(drawn, dtype=np.int64)
-    made = planned(
-        lengths, epochs=epochs, batch_size=batch_size, accumulation=accumulation, max_length=64
-    )
+    made = planned(lengths, epochs=epochs, batch_size=batch_size, accumulation=accumulation, max_length=64)
     steps = list(made.steps(1))
 
     trained = np.concatenate([part for step in steps for part in step])
@@ -171,7 +169,8 @@ def test_the_holdout_is_a_function_of_the_row_hash_alone() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "fraction", "most", "expected"),
-    [(100, 0.05, 100, 5), (100, 0.5, 3, 3), (19, 0.05, 100, 0), (100, 0.0, 100, 0), (100, 0.5, 0, 0), (0, 0.5, 9, 0)],
+    [(100, 0.05, 100, 5), (100, 0.5, 3, 3), (19, 0.05, 100, 0),
+     (100, 0.0, 100, 0), (100, 0.5, 0, 0), (0, 0.5, 9, 0)],
 )  # fmt: skip
 def test_the_holdout_is_the_smaller_of_share_and_maximum(
     rows: int, fraction: float, most: int, expected: int

@@ -72,7 +72,10 @@ def test_parts_of_text_are_joined_and_null_beside_a_call_is_empty() -> None:
     ("not_text", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}, ASSISTANT]}),
     ("bad_tool", {"messages": [USER, {"role": "assistant", "content": None, "tool_calls": [{}]}]}),
     ("bad_tool", {"messages": [USER, ASSISTANT], "tools": "not JSON"}),
-    ("json_number", b'{"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": 1e999}]}]}'),
+    (
+        "json_number",
+        b'{"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": 1e999}]}]}',
+    ),
     ("unsupported_format", {"messages": [USER, {"role": "assistant", "function_call": {"name": "f"}}]}),
     ("empty_content", {"messages": [USER, {"role": "assistant", "content": None}]}),
     ("empty_content", {"messages": [{"role": "user", "content": " "}, ASSISTANT]}),

@@ -228,3 +228,20 @@ def test_a_huge_row_is_cut_early_and_stays_too_long(renderer: Renderer) -> None:
 
     for each in encoded:
         assert 100 < len(each.ids) < 40_000
+
+
+def test_real_calls_of_tools_are_written_as_qwens_template_writes_them(shared: Path, qwen: Renderer) -> None:
+    roles = {"human": "user", "gpt": "assistant", "observation": "tool"}
+    path = shared / "data/glaive-tools-en/glaive_toolcall_en_demo.json"
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert qwen.template is not None
+    for conversation in told:
+        messages = [
+            {"role": "assistant", "content": None, "tool_calls": [{"function": json.loads(said["value"])}]}
+            if said["from"] == "function_call" else {"role": roles[said["from"]], "content": said["value"]}
+            for said in conversation["conversations"]
+        ]
+        row = chat(*messages, tools=conversation["tools"])
+        theirs = qwen.template.render(messages, list(row.tools) if row.tools else None)
+
+        assert chatml.EMPTY_THOUGHT.sub("", theirs) == qwen.render(row)

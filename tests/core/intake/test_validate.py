@@ -123,7 +123,7 @@ def test_a_code_lists_its_first_twenty_lines_and_counts_all(check: Check) -> Non
 
 
 @pytest.mark.parametrize(("code", "name", "rows"), [
-    ("not_jsonl", "rows.json", [{"text": "a"}]), ("no_rows", "rows.jsonl", []), ("no_rows", "a.jsonl", [b" "]),
+    ("not_jsonl", "rows.json", [{"text": "a"}]), ("no_rows", "a.jsonl", []), ("no_rows", "a.jsonl", [b" "]),
 ])
 def test_files_that_are_none_are_told_apart(check: Check, code: str, name: str, rows: list[Any]) -> None:
     report = check(rows, name)

@@ -1,15 +1,8 @@
-"""The demo's base, made once for every test of the models: read only."""
+"""What the tests of the models share."""
 
 from pathlib import Path
 
 import pytest
-
-from core.model.demo import make_base
-
-
-@pytest.fixture(scope="session")
-def demo_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_base(tmp_path_factory.mktemp("demo") / "demo", seed=1)
 
 
 @pytest.fixture

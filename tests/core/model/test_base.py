@@ -34,14 +34,14 @@ def edit(path: Path, **changes: Any) -> None:
 def test_a_folder_is_installed_as_it_is(demo_base: Path, tmp_path: Path) -> None:
     base = install(demo_base, tmp_path / "models")
 
-    assert tmp_path / "models" / "demo" == base.path
+    assert (demo_base.name, tmp_path / "models" / demo_base.name) == (base.name, base.path)
     assert ("Qwen3ForCausalLM", True, "float32") == (base.architecture, base.tied, base.dtype)
     assert ("<|im_end|>", "<|endoftext|>", ()) == (base.eos_token, base.pad_token, base.notes)
     weights = load_file(base.path / "model.safetensors")
     assert sum(tensor.size for tensor in weights.values()) == base.parameters
     assert weights["model.embed_tokens.weight"].shape[0] == base.vocabulary_size
     assert Renderer(base.path).template_sha256 == base.template_sha256
-    assert ["demo"] == [path.name for path in base.path.parent.iterdir()]
+    assert [demo_base.name] == [path.name for path in base.path.parent.iterdir()]
 
 
 def test_the_hash_is_of_contents_alone(copy: Path) -> None:

@@ -1,66 +1,13 @@
-"""A workspace with a tiny base model and files of random rows, as the daemon would leave it before a run."""
+"""What the tests of the trainer share; the workspaces themselves are in `stand`."""
 
-import hashlib
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from core import config
-from core.decide.batches import lay_out
-from core.decide.dispatch import Measured, start
-from core.intake.template import Encoded
-from core.intake.tokens import StoreWriter, TokenStore
-from core.logbook import follow, open_log
-from core.settings import Settings
-from db.processes import PARENT, Stop
-from db.workspace import Workspace
-from events.heartbeat import Heartbeat
-from events.log import Log
-from events.types import (
-    CheckpointSaved,
-    ConfigChanged,
-    Event,
-    FileQueued,
-    FileReceived,
-    FileValidated,
-    Recorded,
-    ResumeRequested,
-    ServiceResumed,
-    WorkspaceCreated,
-)
-
-ROOT = Path(__file__).resolve().parents[3]
-VOCABULARY = 211
-POISON = VOCABULARY - 1  # a token that no ordinary row has
-SETTINGS = Settings(
-    batch_size=2, gradient_accumulation=2, learning_rate=3e-3, warmup_steps=4, max_length=128, eval_steps=5,
-    save_steps=4, validation_max_rows=6,
-)  # fmt: skip
-
-
-def tiny_network(seed: int = 0, tied: bool = True) -> Any:
-    """A random Qwen3 with grouped-query attention, a tied head, and dropout: resume must survive that too."""
-    import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    torch.manual_seed(seed)
-    return Qwen3ForCausalLM(
-        Qwen3Config(
-            vocab_size=VOCABULARY, hidden_size=32, intermediate_size=64, num_hidden_layers=2, head_dim=8,
-            num_attention_heads=4, num_key_value_heads=2, tie_word_embeddings=tied, attention_dropout=0.1,
-            max_position_embeddings=256, bos_token_id=None, eos_token_id=1, pad_token_id=0,
-        )  # fmt: skip
-    )
+from tests.core.train.stand import ROWS, SETTINGS, Stand, tiny_network
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -78,135 +25,6 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Stand:
-    """A workspace, its log, and short words for what a daemon, a person or the kernel would do."""
-
-    def __init__(self, root: Path, base: Path, settings: Settings = SETTINGS) -> None:
-        self.workspace = Workspace(root.resolve())
-        self.workspace.lay_out()
-        (self.workspace.models / "tiny").symlink_to(base)
-        self.settings = settings
-        self.log: Log = open_log(self.workspace, "daemon", create=True)
-        self.follower = follow(self.log)
-        self.log.append(
-            WorkspaceCreated(
-                kind="user", base_model="models/tiny", base_sha256="0" * 64, model_name="tiny", parameters=1,
-                architecture="Qwen3ForCausalLM", vocabulary_size=VOCABULARY, software="0",
-            )  # fmt: skip
-        )
-        self.configure(settings)
-
-    def configure(self, settings: Settings) -> None:
-        self.settings, plain = settings, config.plain(settings)
-        self.log.append(ConfigChanged(config=plain, changes={}, config_sha256=config.digest(plain)))
-
-    def queue(self, name: str, rows: int = 60, seed: int = 1, token: int | None = None) -> str:
-        """A validated file of random rows with its token store; its hash. `token`: one that is in every row."""
-        generator = np.random.default_rng(seed)
-        sha256 = hashlib.sha256(f"{name} {rows} {seed}".encode()).hexdigest()
-        key = sha256[:32]
-        with StoreWriter(self.workspace.tokens, key) as writer:
-            for row in range(rows):
-                length = int(generator.integers(3, 60))
-                ids = generator.integers(2, POISON, length).astype(np.uint32)
-                ids[0] = token or ids[0]
-                labels = (generator.random(length) < 0.6).astype(np.uint8)
-                labels[0], labels[-1] = 0, 1
-                writer.append(Encoded(ids, labels), hashlib.sha256(ids.tobytes()).digest(), row + 1)
-            writer.finish({})
-        store = TokenStore.open(self.workspace.tokens / key)
-        self.log.append(
-            FileReceived(
-                sha256=sha256, name=name, original=name, priority="normal", size_bytes=1, source_inode=1,
-                source_mtime_ns=1,
-            ),
-            FileValidated(
-                sha256=sha256, verdict="accepted", format="text", rows=rows, accepted_rows=rows, dropped_rows=0,
-                tokens=int(store.lengths.sum()), trainable_tokens=int(store.trained.sum()), counts={},
-                warnings=(), store=key, seconds=0.0,
-            ),
-            FileQueued(sha256=sha256, priority="normal"),
-        )  # fmt: skip
-        return sha256
-
-    def store(self, sha256: str) -> TokenStore:
-        return TokenStore.open(self.workspace.tokens / sha256[:32])
-
-    def start(self, sha256: str) -> str:
-        """Decide to train it, as dispatch does; the run's id."""
-        store = self.store(sha256)
-        layout = lay_out(store.hashes, store.lengths, self.settings, sha256=sha256)
-        rows = layout.plan.rows
-        measured = Measured(
-            layout.plan.steps_planned, len(layout.train_rows), len(layout.holdout_rows),
-            int(store.lengths[rows].sum()), int(store.trained[rows].sum()), layout.plan.sha256,
-        )  # fmt: skip
-        self.log.append(*start(self.follower.catch_up(), sha256, measured))
-        run = self.follower.catch_up().run.open
-        assert run is not None
-        return run
-
-    def train(self, stop: Stop | None = None, idle_seconds: float = 0.0) -> None:
-        """One trainer, in this process."""
-        from core.train.record import Recorder
-        from core.train.service import Service
-
-        log = open_log(self.workspace, "trainer")
-        recorder = Recorder(log, Heartbeat(log, "trainer"))
-        try:
-            Service(self.workspace, log, follow(log), recorder, Stop() if stop is None else stop).work(idle_seconds)
-        finally:
-            recorder.close()
-            log.close()
-
-    def spawn(self, *more: str) -> subprocess.Popen[bytes]:
-        """One trainer, in a process of its own."""
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", PARENT: str(os.getpid()), "PYTHONPATH": str(ROOT)}
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "core.train", "--workspace", str(self.workspace.root),
-             "--idle-seconds", "0", *more],
-            env=environment, cwd=ROOT,
-        )  # fmt: skip
-
-    def resume(self) -> None:
-        """A person resumes, the daemon agrees."""
-        (seq,) = self.log.append(ResumeRequested())
-        self.log.append(ServiceResumed(request=seq))
-
-    def when(self, fact: type[Event], *then: Event, count: int = 1) -> threading.Thread:
-        """Somebody who waits for so many facts of a type, then appends."""
-
-        def watch() -> None:
-            log = open_log(self.workspace, "cli")
-            self.wait_for(lambda: len(list(log.read(types=(fact,)))) >= count)
-            log.append(*then)
-            log.close()
-
-        thread = threading.Thread(target=watch)
-        thread.start()
-        return thread
-
-    def final(self) -> tuple[int, str, str, str]:
-        """Global step, weights, moments and generators of the newest resume point."""
-        newest = self.log.newest(CheckpointSaved)
-        assert newest is not None and isinstance(newest.event, CheckpointSaved)
-        saved = newest.event
-        return saved.global_step, saved.weights_sha256, saved.moments_sha256, saved.rng_sha256
-
-    def facts(self, *types: type[Event]) -> list[Recorded]:
-        return list(self.log.read(types=types or None))
-
-    def wait_for(self, reached: Callable[[], bool], seconds: float = 60) -> None:
-        until = time.monotonic() + seconds
-        while not reached():
-            assert time.monotonic() < until, "it did not happen in time"
-            time.sleep(0.01)
-
-    def kill(self, process: subprocess.Popen[bytes]) -> None:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-
-
 @pytest.fixture
 def stand(tmp_path: Path, base_folder: Path) -> Stand:
     return Stand(tmp_path / "workspace", base_folder)
@@ -220,3 +38,12 @@ def make_stand(tmp_path: Path, base_folder: Path) -> Callable[..., Stand]:
         return Stand(tmp_path / name, base, replace(SETTINGS, **settings))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, base_folder: Path) -> Stand:
+    """The run that nothing halts: what every other way must lead to."""
+    stand = Stand(tmp_path_factory.mktemp("undisturbed") / "workspace", base_folder)
+    stand.start(stand.queue("a.jsonl", rows=ROWS))
+    stand.train()
+    return stand

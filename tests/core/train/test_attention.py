@@ -19,10 +19,13 @@ from core.train.attention import (
 )
 from core.train.packed import PackedModel, batch_of
 from core.train.refusals import PackingUnsafe
-from tests.core.train.conftest import VOCABULARY, tiny_network
+from tests.core.train.stand import VOCABULARY, tiny_network
 
 ROWS = [
-    (np.random.default_rng(length).integers(0, VOCABULARY, length), (np.arange(length) % 3 > 0).astype(np.uint8))
+    (
+        np.random.default_rng(length).integers(0, VOCABULARY, length),
+        (np.arange(length) % 3 > 0).astype(np.uint8),
+    )
     for length in (3, 40, 17, 2, 40, 9)
 ]
 
@@ -43,8 +46,10 @@ def gradients(model: PackedModel, *batches: Any) -> tuple[list[float], Tensor]:
     """Loss sum of each batch, and the gradient of all of them over all parameters."""
     model.zero_grad()
     losses = [model(batch) for batch in batches]
-    torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
-    return [float(loss.detach()) for loss in losses], torch.cat([p.grad.flatten() for p in model.parameters()])
+    torch.stack(losses).sum().backward()
+    return [float(loss.detach()) for loss in losses], torch.cat(
+        [p.grad.flatten() for p in model.parameters()]
+    )
 
 
 @pytest.mark.parametrize("way", [DOCUMENTS, STOCK])

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from core.train import checkpoint, moments
 from core.train.refusals import CheckpointDamaged
-from tests.core.train.conftest import VOCABULARY, tiny_network
+from tests.core.train.stand import VOCABULARY, tiny_network
 
 
 def stepped(seed: int = 0) -> tuple[Any, torch.optim.Optimizer]:

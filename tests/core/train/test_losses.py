@@ -50,7 +50,9 @@ def test_the_gradients_hold_against_finite_differences() -> None:
                     tensor.view(-1)[index] += sign * step
                     sums.append(float(summed_cross_entropy(hidden, head, targets)))
                     tensor.view(-1)[index] -= sign * step
-            assert pytest.approx((sums[0] - sums[1]) / (2 * step), abs=2e-3) == float(gradient.view(-1)[index])
+            assert pytest.approx((sums[0] - sums[1]) / (2 * step), abs=2e-3) == float(
+                gradient.view(-1)[index]
+            )
 
 
 def test_without_gradient_the_loss_is_the_same_number(given: tuple[Tensor, Tensor, Tensor]) -> None:

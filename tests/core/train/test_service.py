@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from events.types import (
     TrainingStopped,
     ValidationMeasured,
 )
-from tests.core.train.conftest import POISON, VOCABULARY, Stand, tiny_network
+from tests.core.train.stand import POISON, ROWS, VOCABULARY, Stand, tiny_network
 
 Make = Callable[..., Stand]
 
@@ -58,7 +59,7 @@ def only(stand: Stand, fact: type[Event]) -> Any:
 
 
 def column(stand: Stand, name: str) -> list[Any]:
-    return [value for r in stand.facts(StepsCompleted) for value in r.event.columns[name]]  # type: ignore[attr-defined]
+    return [value for r in stand.facts(StepsCompleted) for value in r.event.columns[name]]
 
 
 def test_a_run_is_done_when_every_planned_step_is(stand: Stand) -> None:
@@ -72,7 +73,7 @@ def test_a_run_is_done_when_every_planned_step_is(stand: Stand) -> None:
     assert [1 + n for n in range(planned)] == [
         first + n
         for r in stand.facts(StepsCompleted)
-        for first, n in [(r.event.first_step, n) for n in range(r.event.n)]  # type: ignore[attr-defined]
+        for first, n in [(r.event.first_step, n) for n in range(r.event.n)]
     ]
 
 
@@ -101,7 +102,7 @@ def test_the_holdout_is_measured_before_step_one_at_multiples_and_at_the_end(mak
     assert pytest.approx(np.log(VOCABULARY), rel=0.1) == measured[0].loss
     assert None is measured[0].train_loss
     losses, tokens = np.array(column(stand, "loss")), np.array(column(stand, "trained_tokens"))
-    for before, event in zip(measured, measured[1:], strict=False):
+    for before, event in pairwise(measured):
         part = slice(before.step, event.step)
         assert pytest.approx(np.average(losses[part], weights=tokens[part])) == event.train_loss
     assert measured[-1].loss == only(stand, TrainingCompleted).validation_loss
@@ -134,8 +135,8 @@ def test_runs_in_one_process_and_in_several_end_in_the_same_bits(make_stand: Mak
         stand.train()
 
     assert one.final() == several.final()
-    steps = [r.event.global_step for r in several.facts(AttemptStarted)]  # type: ignore[attr-defined]
-    assert [0, several.facts(TrainingCompleted)[0].event.global_step] == steps  # type: ignore[attr-defined]
+    steps = [r.event.global_step for r in several.facts(AttemptStarted)]
+    assert [0, several.facts(TrainingCompleted)[0].event.global_step] == steps
 
 
 HALTS: list[tuple[type[Event], type[Event]]] = [
@@ -146,12 +147,10 @@ HALTS: list[tuple[type[Event], type[Event]]] = [
 
 @pytest.mark.parametrize(("request_type", "outcome"), HALTS)
 def test_a_halt_on_request_saves_at_the_step_boundary_and_goes_on_to_the_same_bits(
-    make_stand: Make, request_type: type[Event], outcome: type[Event]
+    make_stand: Make, undisturbed: Stand, request_type: type[Event], outcome: type[Event]
 ) -> None:
-    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
-    for stand in (undisturbed, halted):
-        stand.start(stand.queue("a.jsonl", rows=200))
-    undisturbed.train()
+    halted = make_stand("halted")
+    halted.start(halted.queue("a.jsonl", rows=ROWS))
     waiting = halted.when(ValidationMeasured, request_type(), count=2)
     halted.train()
     waiting.join()
@@ -173,7 +172,7 @@ def test_a_halt_on_request_saves_at_the_step_boundary_and_goes_on_to_the_same_bi
 
 
 def test_a_skip_ends_the_run_and_keeps_its_steps(stand: Stand) -> None:
-    run = stand.start(stand.queue("a.jsonl", rows=200))
+    run = stand.start(stand.queue("a.jsonl", rows=ROWS))
     waiting = stand.when(ValidationMeasured, SkipRequested(run=run), count=2)
     stand.train()
     waiting.join()
@@ -184,7 +183,7 @@ def test_a_skip_ends_the_run_and_keeps_its_steps(stand: Stand) -> None:
     assert [] == stand.facts(TrainingCompleted)
     stand.start(stand.queue("b.jsonl", seed=2))
     stand.train()
-    assert skipped.global_step == stand.facts(AttemptStarted)[-1].event.global_step  # type: ignore[attr-defined]
+    assert skipped.global_step == stand.facts(AttemptStarted)[-1].event.global_step
 
 
 def test_a_pause_that_was_taken_back_halts_nothing(stand: Stand) -> None:
@@ -197,32 +196,30 @@ def test_a_pause_that_was_taken_back_halts_nothing(stand: Stand) -> None:
     assert 1 == len(stand.facts(TrainingCompleted))
 
 
-@pytest.mark.parametrize("looks", [2, 4, 9, 15])
-def test_a_shutdown_anywhere_goes_on_to_the_same_bits(make_stand: Make, looks: int) -> None:
-    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
-    for stand in (undisturbed, halted):
-        stand.start(stand.queue("a.jsonl", rows=150))
-    undisturbed.train()
+@pytest.mark.parametrize("looks", [2, 4, 9])
+def test_a_shutdown_anywhere_goes_on_to_the_same_bits(
+    make_stand: Make, undisturbed: Stand, looks: int
+) -> None:
+    halted = make_stand("halted")
+    halted.start(halted.queue("a.jsonl", rows=ROWS))
     halted.train(stop=StopAfter(looks))
     interrupted = only(halted, TrainingInterrupted)
     halted.train()
 
     assert "SIGTERM" == interrupted.signal
     assert undisturbed.final() == halted.final()
-    measured = [[r.event.step for r in stand.facts(ValidationMeasured)] for stand in (undisturbed, halted)]  # type: ignore[attr-defined]
+    measured = [[r.event.step for r in stand.facts(ValidationMeasured)] for stand in (undisturbed, halted)]
     assert measured[0] == measured[1]
-    assert [r.event.loss for r in undisturbed.facts(ValidationMeasured)] == [  # type: ignore[attr-defined]
-        r.event.loss for r in halted.facts(ValidationMeasured)  # type: ignore[attr-defined]
+    assert [r.event.loss for r in undisturbed.facts(ValidationMeasured)] == [
+        r.event.loss for r in halted.facts(ValidationMeasured)
     ]
 
 
 def test_a_damaged_resume_point_is_quarantined_and_the_one_before_leads_to_the_same_bits(
-    make_stand: Make,
+    make_stand: Make, undisturbed: Stand
 ) -> None:
-    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
-    for stand in (undisturbed, halted):
-        stand.start(stand.queue("a.jsonl", rows=150))
-    undisturbed.train()
+    halted = make_stand("halted")
+    halted.start(halted.queue("a.jsonl", rows=ROWS))
     halted.train(stop=StopAfter(9))
     newest = only(halted, TrainingInterrupted).checkpoint
     weights = halted.workspace.root / newest / "model.safetensors"
@@ -230,15 +227,13 @@ def test_a_damaged_resume_point_is_quarantined_and_the_one_before_leads_to_the_s
     halted.train()
 
     assert newest == only(halted, CheckpointQuarantined).path
-    assert 0 < halted.facts(AttemptStarted)[-1].event.step < only(halted, TrainingInterrupted).step  # type: ignore[attr-defined]
+    assert 0 < halted.facts(AttemptStarted)[-1].event.step < only(halted, TrainingInterrupted).step
     assert undisturbed.final() == halted.final()
 
 
-def test_the_log_decides_which_folder_is_gone_back_to(make_stand: Make) -> None:
-    undisturbed, halted = make_stand("undisturbed"), make_stand("halted")
-    for stand in (undisturbed, halted):
-        stand.start(stand.queue("a.jsonl", rows=150))
-    undisturbed.train()
+def test_the_log_decides_which_folder_is_gone_back_to(make_stand: Make, undisturbed: Stand) -> None:
+    halted = make_stand("halted")
+    halted.start(halted.queue("a.jsonl", rows=ROWS))
     halted.train(stop=StopAfter(9))
     known = halted.workspace.root / only(halted, TrainingInterrupted).checkpoint
     step = only(halted, TrainingInterrupted).global_step
@@ -257,9 +252,9 @@ def test_with_no_intact_resume_point_it_refuses_instead_of_starting_over(stand: 
     stand.train()
     stand.start(stand.queue("b.jsonl", seed=2))
     for saved in stand.facts(CheckpointSaved):
-        shutil.rmtree(stand.workspace.root / saved.event.path)  # type: ignore[attr-defined]
+        shutil.rmtree(stand.workspace.root / saved.event.path)
 
-    with pytest.raises(NothingToResume, match="put .*checkpoint-.* back from a backup"):
+    with pytest.raises(NothingToResume, match=r"put .*checkpoint-.* back from a backup"):
         stand.train()
     assert 1 == len(stand.facts(AttemptStarted))
 
@@ -290,22 +285,22 @@ def test_bad_numbers_fail_the_run_and_the_model_goes_back_to_the_last_good_point
     good, again = (r.event for r in stand.facts(TrainingCompleted))
     failed, started = only(stand, TrainingFailed), stand.facts(AttemptStarted)[-1].event
 
-    assert good.checkpoint == failed.checkpoint == started.checkpoint  # type: ignore[attr-defined]
-    assert good.global_step == failed.global_step == started.global_step  # type: ignore[attr-defined]
-    assert [1, 2, 3] == [r.event.step for r in stand.facts(StepSkipped)]  # type: ignore[attr-defined]
+    assert good.checkpoint == failed.checkpoint == started.checkpoint
+    assert good.global_step == failed.global_step == started.global_step
+    assert [1, 2, 3] == [r.event.step for r in stand.facts(StepSkipped)]
     assert "lower learning_rate" in failed.reason
     for saved in stand.facts(CheckpointSaved):
-        moments = load_file(stand.workspace.root / saved.event.path / "optimizer.safetensors")  # type: ignore[attr-defined]
+        moments = load_file(stand.workspace.root / saved.event.path / "optimizer.safetensors")
         assert all(torch.isfinite(tensor).all() for tensor in moments.values())
-    assert again.global_step > good.global_step  # type: ignore[attr-defined]
+    assert again.global_step > good.global_step
 
 
 def test_phases_are_facts_in_order_and_not_one_a_step(stand: Stand) -> None:
     stand.start(stand.queue("a.jsonl", rows=100))
     stand.train()
 
-    phases = [r.event.phase for r in stand.facts(PhaseEntered)]  # type: ignore[attr-defined]
+    phases = [r.event.phase for r in stand.facts(PhaseEntered)]
     assert ["load", "eval", "step"] == phases[:3]
     assert ["eval", "save", "idle"] == phases[-3:]
-    assert all(first != second for first, second in zip(phases, phases[1:], strict=False))
+    assert all(first != second for first, second in pairwise(phases))
     assert "idle" == stand.log.heartbeats()["trainer"]["phase"]

@@ -1,4 +1,4 @@
-"""The loop: a step is all its tokens at once, bad numbers never reach the weights, nothing random is left over."""
+"""The loop: a step is all its tokens at once, bad numbers never reach the weights."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from core.train.attention import choose
 from core.train.packed import Batch, PackedModel, batch_of
 from core.train.refusals import NonFinite
 from core.train.trainer import MAX_GRAD_NORM, Figures, StepTrainer, Work
-from tests.core.train.conftest import VOCABULARY, tiny_network
+from tests.core.train.stand import VOCABULARY, tiny_network
 
 RATE = 1e-2
 
