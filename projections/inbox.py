@@ -49,6 +49,7 @@ class Duplicate:
     """One copy of bytes that were known already."""
 
     seq: int
+    received_at: int  # µs
     sha256: str
     name: str
     original: str
@@ -89,6 +90,7 @@ def apply(state: Inbox, recorded: Recorded) -> Inbox:
         case FileDuplicate() as e:
             copy = Duplicate(
                 recorded.seq,
+                recorded.at,
                 e.sha256,
                 e.name,
                 e.original,

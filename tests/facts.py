@@ -1,4 +1,4 @@
-"""Facts for tests: one of every kind with every field filled, and small builders where only a few fields matter."""
+"""Facts for tests: one of every kind, with every field filled."""
 
 import dataclasses
 import hashlib

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from starlette.applications import Starlette
@@ -17,6 +18,8 @@ from web import actions, guard, pages
 from web.forms import BadForm
 from web.monitor import Monitor
 from web.render import page
+
+LOGGER = logging.getLogger(__name__)
 
 ROUTES: tuple[BaseRoute, ...] = (
     Route("/", pages.overview),
@@ -63,16 +66,24 @@ def create_app(
         if failed is not None:
             failed()
 
+    def done(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            LOGGER.error("the monitor ends, to be started again", exc_info=error)
+            ended()
+
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         monitor.pulse.start(asyncio.get_running_loop(), ended)
-        beating = asyncio.create_task(monitor.beat())
+        # warm: the first visitor need not wait for it
+        tasks = [asyncio.create_task(work) for work in (monitor.beat(), monitor.run(monitor.warm))]
+        for task in tasks:
+            task.add_done_callback(done)
         try:
             yield
         finally:
-            beating.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beating
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)  # `done` has told of the failed ones
             monitor.close()
 
     app = Starlette(

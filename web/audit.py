@@ -17,7 +17,7 @@ from projections.fold import NUMERIC
 
 PAGE = 50
 COUNTED = 10_000
-STRETCH = 20_000  # rows looked at by one search
+STRETCH = 5_000  # rows looked at by one search
 NUMERIC_NAMES = tuple(cls.__name__ for cls in NUMERIC)
 EVENT_NAMES = tuple(sorted(TYPES))
 QUIET_NAMES = tuple(name for name in EVENT_NAMES if name not in NUMERIC_NAMES)

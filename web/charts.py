@@ -10,6 +10,7 @@ from web.words import count, figure, plain
 
 WIDTH, HEIGHT = 1000, 300  # of the drawing; the page stretches it, strokes keep their width
 ROWS = 16  # of the table
+DOTS = 40  # more would run into each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def draw(
         line=_line(columns, x, y),
         band=_band(columns, x, y) if any(c.high > c.low for c in known) else "",
         dashed=_path(places) if len(places) > 1 else "",
-        dots="".join(f"M{a} {b}h0" for a, b in places),
+        dots="".join(f"M{a} {b}h0" for a, b in places) if len(places) <= DOTS else "",
         ticks=tuple(tick(value) for value in reversed(scale)),
         steps=tuple(count(first + (last - first) * n / 4) for n in range(5)) if last - first >= 4 else
         (count(first), count(last)),

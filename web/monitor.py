@@ -1,6 +1,7 @@
 """The monitor: what one web process holds open, and how its pages get at it."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +9,17 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
+from db.engine import busy, driver
 from db.workspace import Workspace
 from events.heartbeat import Heartbeat
 from events.log import Log
+from web import render
 from web.hub import Hub
 from web.live import Pulse
 from web.present import Present
 
 T = TypeVar("T")
+LOGGER = logging.getLogger(__name__)
 READERS = 3  # threads that read the log and render; each has its own connection
 BEAT_SECONDS = 1.0
 
@@ -37,12 +41,22 @@ class Monitor:
         """Do it in a thread: the event loop never waits for a disk."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
+    def warm(self) -> None:
+        """Fold the log and compile the templates."""
+        render.warm()
+        self.present.curves(whole=False)
+
     async def beat(self) -> None:
         """Say about once a second that this process lives."""
         heart, loop = Heartbeat(self.log, "monitor"), asyncio.get_running_loop()
         try:
             while True:
-                await loop.run_in_executor(self._beats, lambda: heart.beat("idle", now=time.monotonic()))
+                try:
+                    await loop.run_in_executor(self._beats, lambda: heart.beat("idle", now=time.monotonic()))
+                except driver().OperationalError as error:
+                    if not busy(error):
+                        raise
+                    LOGGER.warning("another process holds the log's write lock: no heartbeat was written")
                 await asyncio.sleep(BEAT_SECONDS)
         finally:
             await asyncio.shield(loop.run_in_executor(self._beats, heart.gone))

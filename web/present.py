@@ -2,7 +2,7 @@
 
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -49,6 +49,8 @@ from projections import status
 from projections.fold import FOLDED, Follower, State
 from web.charts import Mark, Point
 from web.trail import Trail
+
+OfRun = TypeVar("OfRun", ValidationMeasured, CheckpointSaved, TrainingPaused, TrainingStopped)
 
 #: What a person wants to hear of without asking.
 NOTABLE: tuple[type[Event], ...] = (
@@ -115,14 +117,18 @@ class Present:
             trail = self._trail(None if whole or run is None else run.id)
             if trail.first_step is None and not whole:
                 whole, trail = True, self._trail(None)
-            stream = None if trail.run is None else f"run/{trail.run}"
-            found = self.log.last(POINTS, ValidationMeasured, stream=stream)
             points = tuple(
-                Point(r.event.global_step, r.event.loss)
-                for r in found
-                if isinstance(r.event, ValidationMeasured) and r.event.kind == "holdout"
+                Point(fact.global_step, fact.loss)
+                for fact in self._newest_of(ValidationMeasured, trail.run, POINTS)
+                if fact.kind == "holdout"
             )
-            return Curves(trail, points, self._marks(stream, state), whole or run is None)
+            return Curves(trail, points, self._marks(trail.run, state), whole or run is None)
+
+    def _newest_of(self, cls: type[OfRun], run: str | None, n: int) -> list[OfRun]:
+        """The newest n facts of a type, of one run if given, oldest first."""
+        # by type, for these are few; inside the run's stream the seek would walk over all its steps
+        found = [recorded.event for recorded in self.log.last(n, cls)]
+        return [fact for fact in found if isinstance(fact, cls) and run in (None, fact.run)]
 
     def _trail(self, run: str | None) -> Trail:
         if run not in self._trails:
@@ -133,23 +139,22 @@ class Present:
         trail.catch_up()
         return trail
 
-    def _marks(self, stream: str | None, state: State) -> tuple[Mark, ...]:
+    def _marks(self, of: str | None, state: State) -> tuple[Mark, ...]:
         marks = []
-        for cls in (CheckpointSaved, TrainingPaused, TrainingStopped):
-            for recorded in self.log.last(POINTS // 4, cls, stream=stream):
-                match recorded.event:
-                    case CheckpointSaved(global_step=step):
-                        marks.append(Mark("checkpoint", step, f"checkpoint at step {step}"))
-                    case TrainingPaused(global_step=step) | TrainingStopped(global_step=step):
-                        marks.append(Mark("pause", step, f"paused or stopped at step {step}"))
+        for saved in self._newest_of(CheckpointSaved, of, POINTS // 4):
+            marks.append(Mark("checkpoint", saved.global_step, f"checkpoint at step {saved.global_step}"))
+        for paused in self._newest_of(TrainingPaused, of, POINTS // 4):
+            marks.append(Mark("pause", paused.global_step, f"paused at step {paused.global_step}"))
+        for stopped in self._newest_of(TrainingStopped, of, POINTS // 4):
+            marks.append(Mark("pause", stopped.global_step, f"stopped at step {stopped.global_step}"))
         for crash in state.health.crashes:
             run = state.run.runs.get(crash.run) if crash.run else None
-            if run is not None and stream in (None, f"run/{run.id}"):
+            if run is not None and of in (None, run.id):
                 step = run.global_step - run.step + (crash.step or 0)
                 marks.append(Mark("crash", step, f"crash at step {step}"))
         for name in state.versions.order[-POINTS // 4 :]:
             version = state.versions.versions[name]
-            if stream in (None, f"run/{version.run}"):
+            if of in (None, version.run):
                 marks.append(Mark("version", version.global_step, f"{name} at step {version.global_step}"))
         return tuple(marks)
 

@@ -23,6 +23,12 @@ def environment() -> Environment:
     return made
 
 
+def warm() -> None:
+    """Compile every template."""
+    for name in environment().list_templates(extensions=["html"]):
+        environment().get_template(name)
+
+
 def page(name: str, values: dict[str, Any]) -> str:
     """A whole page."""
     return environment().get_template(f"{name}.html").render(values)

@@ -21,7 +21,7 @@ SMALL_COLUMNS = 60
 SMALL = (
     ("learning_rate", "Learning rate", rate, rate),
     ("grad_norm", "Gradient norm", figure, plain),
-    ("tokens_per_sec", "Tokens per second", count, plain),
+    ("tokens_per_sec", "Tokens per second", count, count),
 )
 
 #: Which controls are offered: (action, label, what it does).

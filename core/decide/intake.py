@@ -20,6 +20,7 @@ class Arrival:
     inode: int
     mtime_ns: int
     by_hand: bool = False
+    changed_at: int = 0  # µs, when the inode last changed: nobody can set it back
 
 
 def priority_of(original: str) -> str:
@@ -29,19 +30,17 @@ def priority_of(original: str) -> str:
 
 
 def is_known_source(state: State, arrival: Arrival) -> bool:
-    """Is this the very file that was received before, whose removal from the inbox was cut short?"""
-    source = (arrival.original, arrival.inode, arrival.mtime_ns, arrival.size_bytes)
+    """Is this the very file that was received before, whose removal from the inbox was cut short?
+
+    One dropped again (`cp -p` keeps the mtime, the file system reuses the inode) is younger than that fact.
+    """
+    source = (arrival.sha256, arrival.original, arrival.inode, arrival.mtime_ns)
     file = state.inbox.files.get(arrival.sha256)
-    if file is not None and source == (
-        file.original,
-        file.source_inode,
-        file.source_mtime_ns,
-        file.size_bytes,
-    ):
-        return True
+    earlier = [*state.inbox.duplicates.values(), *([file] if file is not None else [])]
     return any(
-        source == (copy.original, copy.source_inode, copy.source_mtime_ns, copy.size_bytes)
-        for copy in state.inbox.duplicates.values()
+        source == (known.sha256, known.original, known.source_inode, known.source_mtime_ns)
+        and arrival.changed_at <= known.received_at
+        for known in earlier
     )
 
 

@@ -120,8 +120,10 @@ def _take(service: Service, path: Path, seen: Look) -> None:
     copied = copy_hashed(path, copy)
     original = _original(service, path)
     priority = path.parent.name if by_hand else priority_of(original)
+    changed_at = path.lstat().st_ctime_ns // 1000
+    was = copied.look
     arrival = Arrival(
-        copied.sha256, original, priority, copied.look.size, copied.look.inode, copied.look.mtime_ns, by_hand
+        copied.sha256, original, priority, was.size, was.inode, was.mtime_ns, by_hand, changed_at
     )
     state = service.state()
     if is_known_source(state, arrival):

@@ -60,7 +60,11 @@ def build(base: Path, settings: Settings) -> Memory:
     if settings.gradient_checkpointing is True or (
         settings.gradient_checkpointing == "auto" and device.type == "cuda"
     ):
-        network.gradient_checkpointing_enable({"use_reentrant": False})
+        # renamed within transformers 5: the new name first
+        for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
+            if hasattr(network, name):
+                getattr(network, name)({"use_reentrant": False})
+                break
     half = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     model = PackedModel(network, torch.bfloat16 if half else None)
     memory = Memory(model, moments.adamw(network), attention.choose(model), settings_that_build(settings))

@@ -4,6 +4,8 @@
 class Refused(RuntimeError):
     """The base: what was found, where, and what to do next."""
 
+    for_people = True  # the message may be shown and kept
+
 
 class PackingUnsafe(Refused):
     """No way of attention keeps the packed rows of this model apart."""

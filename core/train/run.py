@@ -4,7 +4,6 @@ import platform
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from core.decide.batches import Layout, digests
 from core.decide.resume import Position, standing
 from core.settings import Settings
 from core.train import points
+from core.train.control import Control
 from core.train.memory import UNKNOWN, Memory
 from core.train.packed import Tokens, read_batch
 from core.train.points import Place
@@ -31,22 +31,12 @@ from events.types import (
     ServiceResumed,
     TrainingCompleted,
     TrainingFailed,
-    TrainingInterrupted,
-    TrainingPaused,
-    TrainingSkipped,
-    TrainingStopped,
     ValidationMeasured,
 )
 from projections.fold import Follower
 from projections.run import Run
 
-LOOK_SECONDS = 0.05  # how old the news of a request may be
 ANSWERS: tuple[type[Event], ...] = (RequestRefused, ServiceResumed)  # given by the daemon in our place
-HALTS: dict[str, tuple[str, Any]] = {
-    "PauseRequested": ("pause", TrainingPaused),
-    "StopRequested": ("stop", TrainingStopped),
-    "SkipRequested": ("skip", TrainingSkipped),
-}
 LIBRARIES = ("torch", "transformers", "accelerate", "safetensors", "numpy")
 
 
@@ -69,15 +59,15 @@ class Attempt:
     ) -> None:
         run = follower.state.run.current
         assert run is not None
-        self._workspace, self._log, self._follower = workspace, log, follower
-        self._recorder, self._stop, self._memory = recorder, stop, memory
+        self._workspace, self._follower = workspace, follower
+        self._recorder, self._memory = recorder, memory
         self._store, self._plan, self._settings = store, layout.plan, settings
         self._holdout = Holdout(
             store, layout.holdout_rows, max_length=settings.max_length, batch_size=settings.batch_size
         )
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
-        self._change, self._look_at = -1, 0.0
+        self._control = Control(log, follower, stop, run.id)
         recorder.begin(run.id, self._place.attempt)
         # what two means go over: the steps since the last validation, and the run's last tenth
         measured = max((v.step for v in run.validations if v.step <= position.step), default=0)
@@ -163,7 +153,7 @@ class Attempt:
         if figures.is_finite and training.is_save_due(self._settings, figures.global_step):
             self._save("save_steps")
         self._measure_if_due()
-        if self._is_asked():
+        if self._control.is_asked():
             return False
         self._recorder.enter("step", figures.step, place.run)
         return True
@@ -196,7 +186,7 @@ class Attempt:
 
     def _gives_up(self) -> bool:
         self._recorder.progress("eval", self._place.step)
-        return self._is_asked()
+        return self._control.is_asked()
 
     def _save(self, reason: str) -> str | None:
         return points.save(
@@ -211,28 +201,13 @@ class Attempt:
 
     # -- requests and ends ------------------------------------------------------------------------
 
-    def _is_asked(self) -> bool:
-        """Does anybody want this run to halt? Cheap: asked at every step and validation batch."""
-        if self._stop:
-            return True
-        now = time.monotonic()
-        if now >= self._look_at:
-            self._look_at = now + LOOK_SECONDS
-            change = self._log.change()
-            if change != self._change:
-                self._change = change
-                self._follower.catch_up()
-        return training.asked(self._follower.state.control, self._place.run) is not None
-
     def _halt(self) -> str | None:
         """Do what was asked, if anything was and a step is left. Raises Conflict when it was taken back."""
         state, place = self._follower.catch_up(), self._place
-        request = training.asked(state.control, place.run)
-        if place.step == self._planned or not (self._stop or request):
+        asked = self._control.halt(state)
+        if asked is None or place.step == self._planned:
             return None
-        reason, outcome, why = "shutdown", TrainingInterrupted, dict[str, Any](signal=self._stop.signal)
-        if request is not None:
-            (reason, outcome), why = HALTS[request.type], {"request": request.seq}
+        reason, outcome, why = asked
         ended = outcome(
             run=place.run,
             sha256=state.run.runs[place.run].sha256,

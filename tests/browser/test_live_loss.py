@@ -50,7 +50,7 @@ def serving(story: Story) -> Iterator[str]:
         listening.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser(chromium: Any) -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
@@ -77,14 +77,14 @@ def test_the_loss_on_an_open_page_follows_the_log(story: Story, browser: Any) ->
         page.wait_for_selector("#live[data-state=live]")
         before = page.inner_text("#loss")
         other = Log(story.workspace.log, "trainer")
-        step(other, 21, 1.2345)
-        page.wait_for_function("document.getElementById('loss').textContent === '1.234'", timeout=5000)
+        step(other, 21, 1.25)
+        page.wait_for_selector('#loss:text-is("1.250")', timeout=5000)
         shown = int(page.get_attribute("#loss", "data-seq"))
         head = other.head()
         other.close()
         page.close()
 
-    assert "1.234" != before
+    assert "1.250" != before
     assert head == shown
     assert [] == faults
 
@@ -99,7 +99,7 @@ def test_the_focus_stays_where_it_is_while_the_page_changes(story: Story, browse
         page.focus("#do-pause")
         story.saves(20)
         story.steps(21, 1, loss=1.5)
-        page.wait_for_function("document.getElementById('facts').textContent.includes('CheckpointSaved')")
+        page.wait_for_selector("#facts:has-text('CheckpointSaved')", timeout=5000)
         focused = page.evaluate("document.activeElement.id")
         opened = page.evaluate("document.querySelector('details.values').open")
         page.close()

@@ -59,7 +59,7 @@ from tests.facts import names, recorded, sha, specimen
 
 
 class Tale:
-    """Facts one after the other; each method is one thing that happens, and gives the seq of its last fact."""
+    """Facts one after the other; each method is one thing that happens and gives its last seq."""
 
     def __init__(self) -> None:
         self.facts: list[Event] = []
@@ -85,7 +85,9 @@ class Tale:
 
     def receives(self, name: str, priority: str = "normal") -> int:
         key = sha(name)
-        received = specimen(FileReceived, sha256=key, name=name, original=name, priority=priority, by_hand=False)
+        received = specimen(
+            FileReceived, sha256=key, name=name, original=name, priority=priority, by_hand=False
+        )
         return self.tell(received, FilePlaced(sha256=key, path=f"queue/{priority}/{name}"))
 
     def queues(self, name: str, priority: str = "normal") -> int:
@@ -194,7 +196,8 @@ def rich() -> Tale:
     tale.ends(TrainingStopped, "a", "r2", 3, at=10, request=asked)
     tale.tell(specimen(DriftFound), JobFailed(job="poll", error="OSError", where="poll.py:1"))
     asked = tale.tell(ResumeRequested())
-    tale.tell(ServiceResumed(request=asked), RequestRefused(request=tale.tell(ResumeRequested()), reason="no"))
+    again = tale.tell(ResumeRequested())
+    tale.tell(ServiceResumed(request=asked), RequestRefused(request=again, reason="not paused"))
     tale.starts("a", "r2", at=13, step=3, checkpoint=last)
     tale.attempts("r2")
     asked = tale.tell(SkipRequested(run="r2"))

@@ -140,7 +140,8 @@ def test_the_numbers_are_those_of_the_newest_step(story: Story) -> None:
 def test_unknown_is_null_and_never_zero(story: Story) -> None:
     found = document(story)
     unknown = ("loss", "validation_loss", "val_train_gap", "fixed_validation_loss", "learning_rate",
-               "grad_norm", "tokens_per_sec", "eta_seconds", "current_version", "run", "ram", "disk")  # fmt: skip
+               "grad_norm", "tokens_per_sec", "eta_seconds", "current_version", "run", "ram",
+               "disk")  # fmt: skip
 
     assert [None] * len(unknown) == [found[key] for key in unknown]
     assert [] == found["gpu"]

@@ -1,5 +1,6 @@
 """The audit: every filter against a plain look at all facts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,17 +10,28 @@ from events.types import PauseRequested, ResumeRequested
 from projections.fold import NUMERIC
 from tests.web.story import Story
 from web import audit
+from web.app import create_app
 
 
-@pytest.fixture
-def long(story: Story) -> Story:
-    """A few hundred facts of three runs, by several actors."""
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    """A few hundred facts of three runs, by several actors; only looked at."""
+    story = Story(tmp_path_factory.mktemp("long"))
     for n in range(3):
         story.trained(f"f{n}.jsonl", f"v000{n + 1}", f"r{n}", 200, n * 200)
         for _ in range(30):
             story.tell(PauseRequested(), actor="cli")
             story.tell(ResumeRequested(), actor="web")
-    return story
+    yield story
+    story.log.close()
+
+
+@pytest.fixture
+def looking(long: Story) -> Iterator[TestClient]:
+    """A browser on that long history."""
+    app = create_app(long.workspace)
+    yield TestClient(app, base_url="http://localhost:8080")
+    app.state.monitor.close()
 
 
 FILTERS: list[dict[str, Any]] = [
@@ -107,8 +119,8 @@ def test_a_search_no_index_answers_says_how_far_it_looked(
     assert pauses[49] == further.searched_to
 
 
-def test_the_page_keeps_the_filter_in_its_links(long: Story, client: TestClient) -> None:
-    page = client.get("/audit?type=PauseRequested&actor=cli").text
+def test_the_page_keeps_the_filter_in_its_links(looking: TestClient) -> None:
+    page = looking.get("/audit?type=PauseRequested&actor=cli").text
 
     assert "<option selected>PauseRequested</option>" in page
     assert "/audit?type=PauseRequested&amp;actor=cli&amp;before=" in page
@@ -125,9 +137,9 @@ def test_a_filter_that_cannot_be_read_is_explained(client: TestClient, query: st
     assert query.partition("=")[0] in answer.text
 
 
-def test_steps_are_left_out_unless_asked_for(long: Story, client: TestClient) -> None:
-    quiet = client.get("/audit.json").json()["events"]
-    loud = client.get("/audit.json?type=StepsCompleted").json()["events"]
+def test_steps_are_left_out_unless_asked_for(looking: TestClient) -> None:
+    quiet = looking.get("/audit.json").json()["events"]
+    loud = looking.get("/audit.json?type=StepsCompleted").json()["events"]
 
     assert "StepsCompleted" not in {event["type"] for event in quiet}
     assert {"StepsCompleted"} == {event["type"] for event in loud}

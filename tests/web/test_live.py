@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from db.engine import connect
 from db.workspace import Workspace
 from events.log import Log
 from tests.web.story import Story
@@ -220,7 +221,7 @@ def test_a_workspace_without_a_log_is_refused_with_advice(tmp_path: Path) -> Non
 
 def test_the_monitor_loads_neither_torch_nor_the_core(story: Story) -> None:
     code = (
-        "import sys, web.__main__, web.app; heavy = {'torch', 'transformers', 'core', 'sqlalchemy', 'numpy'}; "
+        "import sys, web.__main__; heavy = {'torch', 'transformers', 'core', 'sqlalchemy', 'numpy'}; "
         "print([name for name in sys.modules if name.split('.')[0] in heavy])"
     )
     ended = subprocess.run(
@@ -235,3 +236,15 @@ def test_a_log_of_another_process_may_write_meanwhile(story: Story, served: Serv
     with served.get("/healthz") as answer:
         assert b'{"status":"ok"}' == answer.read()
     other.close()
+
+
+def test_a_monitor_that_cannot_go_on_ends_with_an_error_and_its_trace(story: Story) -> None:
+    served = Served(story.workspace)
+    raw = connect(story.workspace.log)
+    raw.execute("ALTER TABLE heartbeat RENAME TO gone")
+    raw.close()
+    assert served.process.stderr is not None
+    said = served.process.stderr.read()
+
+    assert 1 == served.end()
+    assert "no such table: heartbeat" in said

@@ -15,7 +15,8 @@ WRITES = tuple(route.path for route in ROUTES if "POST" in (getattr(route, "meth
     "host",
     [
         "evil.example", "localhost.evil.example", "evil.example:8080", "localhost:8080@evil", "",
-        "localhost:",         "localhost:8080:80", "127.0.0.1.evil.example", "0.0.0.0", "[::2]", "localhost, evil.example",
+        "localhost:", "localhost:8080:80", "127.0.0.1.evil.example", "0.0.0.0", "[::2]",
+        "localhost, evil.example",
     ],
 )  # fmt: skip
 def test_a_foreign_host_gets_no_answer_from_any_address(client: TestClient, host: str) -> None:

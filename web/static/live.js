@@ -3,6 +3,7 @@
 (() => {
   const body = document.body, badge = document.getElementById("live"), say = document.getElementById("announce");
   const kept = new Map(); // fragments that must wait: somebody is choosing or marking text in them
+  const headAtLoad = Number((document.getElementById("head") || {}).textContent || 0);
   const STALE_MS = 35000; // two pings and a little
   let source = null, heard = Date.now(), told = "", toldAt = 0, away = false;
 
@@ -64,7 +65,7 @@
 
   function newer(head) {
     const link = document.getElementById("newer");
-    if (link && head > Number(body.dataset.seq)) link.hidden = false;
+    if (link && head > headAtLoad) link.hidden = false;
   }
 
   function times(root) {

@@ -34,6 +34,7 @@ from events.types import (
     Recorded,
     ResumeRequested,
     ServiceResumed,
+    StepsCompleted,
     WorkspaceCreated,
 )
 
@@ -92,7 +93,7 @@ class Stand:
                 architecture="Qwen3ForCausalLM",
                 vocabulary_size=VOCABULARY,
                 software="0",
-            )  # fmt: skip
+            )
         )
         self.configure(settings)
 
@@ -122,8 +123,8 @@ class Stand:
             ),
             FileValidated(
                 sha256=sha256, verdict="accepted", format="text", rows=rows, accepted_rows=rows,
-                dropped_rows=0, tokens=int(store.lengths.sum()), trainable_tokens=int(store.trained.sum()), counts={},
-                warnings=(), store=key, seconds=0.0,
+                dropped_rows=0, tokens=int(store.lengths.sum()), trainable_tokens=int(store.trained.sum()),
+                counts={}, warnings=(), store=key, seconds=0.0,
             ),
             FileQueued(sha256=sha256, priority="normal"),
         )  # fmt: skip
@@ -214,3 +215,26 @@ class Stand:
     def kill(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
+
+
+class StopAfter(Stop):
+    """A signal that arrives after so many looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._left = looks
+
+    def __bool__(self) -> bool:
+        self._left -= 1
+        if self._left < 0:
+            self.signal = "SIGTERM"
+        return super().__bool__()
+
+
+def only(stand: Stand, fact: type[Event]) -> Any:
+    (recorded,) = stand.facts(fact)
+    return recorded.event
+
+
+def column(stand: Stand, name: str) -> list[Any]:
+    return [value for r in stand.facts(StepsCompleted) for value in r.event.columns[name]]

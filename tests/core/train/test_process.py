@@ -2,45 +2,60 @@
 
 import os
 import signal
-from collections.abc import Callable
+import threading
+
+import pytest
 
 from core.train.__main__ import serve
+from db.notes import read_note
 from db.processes import RoleLock, Stop
-from events.types import AttemptStarted, StepsCompleted, TrainingInterrupted
+from events.types import AttemptStarted, StepsCompleted, TrainingInterrupted, ValidationMeasured
 from tests.core.train.stand import ROWS, Stand
 
-Make = Callable[..., Stand]
 
-
-def test_killed_in_a_save_then_ended_by_a_signal_it_ends_in_the_same_bits(
-    make_stand: Make, undisturbed: Stand
-) -> None:
-    stand = make_stand("killed")
+def test_killed_in_a_save_it_goes_on_to_the_same_bits(stand: Stand, undisturbed: Stand) -> None:
     stand.start(stand.queue("a.jsonl", rows=ROWS))
-
-    in_a_save = stand.spawn()
-    partial = stand.workspace.current_model
-    stand.wait_for(lambda: any(partial.glob(".checkpoint-*.partial-*")))
-    stand.kill(in_a_save)
-    asked_to_end = stand.spawn()
-    stand.wait_for(lambda: len(stand.facts(AttemptStarted)) == 2)
-    asked_to_end.send_signal(signal.SIGTERM)
-    code = asked_to_end.wait(30)
+    trainer = stand.spawn()
+    folder = stand.workspace.current_model
+    stand.wait_for(lambda: any(folder.glob(".checkpoint-*.partial-*")))
+    stand.kill(trainer)
     stand.train()
 
-    assert 0 == code
-    (interrupted,) = stand.facts(TrainingInterrupted)
-    assert "SIGTERM" == interrupted.event.signal
     assert undisturbed.final() == stand.final()
-    assert [] == list(partial.glob(".checkpoint-*.partial-*"))
+    assert [] == list(folder.glob(".checkpoint-*.partial-*"))
     # steps that were done twice came out the same both times
     figures: dict[int, set[float]] = {}
     for recorded in stand.facts(StepsCompleted):
         steps = recorded.event
-        assert isinstance(steps, StepsCompleted)
         for step, loss in enumerate(steps.columns["loss"], steps.first_step):
-            figures.setdefault(step, set()).add(float(loss or 0))
+            figures.setdefault(step, set()).add(loss)
     assert {1} == {len(losses) for losses in figures.values()}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_a_resume_point_and_exit_code_0(stand: Stand, number: signal.Signals) -> None:
+    stand.start(stand.queue("a.jsonl", rows=ROWS))
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGTERM, signal.SIGINT)}
+
+    def send() -> None:
+        stand.wait_for(lambda: len(stand.facts(ValidationMeasured)) == 2)
+        os.kill(os.getpid(), number)
+
+    sender = threading.Thread(target=send)
+    try:
+        stop = Stop().install()
+        sender.start()
+        code = serve(stand.workspace, stop, 0.0)
+    finally:
+        sender.join()
+        for kind, way in before.items():
+            signal.signal(kind, way)
+
+    assert 0 == code
+    (interrupted,) = stand.facts(TrainingInterrupted)
+    assert number.name == interrupted.event.signal
+    assert interrupted.event.checkpoint == stand.follower.catch_up().storage.usable[0].path
+    assert "open" == stand.follower.state.run.runs[interrupted.event.run].state
 
 
 def test_a_second_trainer_is_refused_with_the_name_of_the_first(stand: Stand) -> None:
@@ -51,18 +66,16 @@ def test_a_second_trainer_is_refused_with_the_name_of_the_first(stand: Stand) ->
     assert head == stand.log.head()
 
 
-def test_an_error_leaves_one_line_that_quotes_no_row(stand: Stand) -> None:
+def test_an_error_leaves_a_note_that_quotes_no_row_and_exit_code_1(stand: Stand) -> None:
     sha256 = stand.queue("a.jsonl")
     stand.start(sha256)
     store = stand.workspace.tokens / sha256[:32]
     (store / "labels.bin").write_bytes(b"\x01" * (store / "labels.bin").stat().st_size)
 
     assert 1 == serve(stand.workspace, Stop(), 0.0)
-    (note,) = stand.workspace.notes.iterdir()
-    assert f"trainer-{os.getpid()}.txt" == note.name
-    line = note.read_text()
-    assert line.startswith("ValueError at core/train/packed.py:")
-    assert 1 == len(line.splitlines())
+    note = read_note(stand.workspace.notes, "trainer")
+    assert note is not None
+    assert note.startswith("ValueError at core/train/packed.py:")
 
 
 def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> None:
@@ -71,6 +84,4 @@ def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> No
     (stand.workspace.models / "tiny").mkdir()
 
     assert 1 == serve(stand.workspace, Stop(), 0.0)
-    (note,) = stand.workspace.notes.iterdir()
-    assert note.read_text().startswith("ValueError at core/train/memory.py")
     assert [] == stand.facts(AttemptStarted)

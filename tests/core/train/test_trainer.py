@@ -113,16 +113,15 @@ def test_a_run_cut_anywhere_and_taken_up_in_fresh_memory_ends_in_the_same_bits(
     batches = rows(16)
     undisturbed = stage()
     undisturbed.train(works(batches, 2), 8)
-    for cut in (1, 5):
-        first, second = stage(), stage()
-        first.train(works(batches, 2), 8, until=cut)
-        checkpoint.write(tmp_path / f"checkpoint-{cut}", first.model.network, first.optimizer, {})
-        torch.rand(17)  # whatever the generators were used for in between
-        second.train(works(rows(4, seed=8), 1), 3)
-        checkpoint.load(tmp_path / f"checkpoint-{cut}", second.model.network, second.optimizer)
-        second.train(works(batches[2 * cut :], 2, first=cut + 1), 8 - cut)
+    first, second = stage(), stage()
+    first.train(works(batches, 2), 8, until=3)
+    checkpoint.write(tmp_path / "checkpoint-3", first.model.network, first.optimizer, {})
+    torch.rand(17)  # whatever the generators were used for in between
+    second.train(works(rows(4, seed=8), 1), 3)
+    checkpoint.load(tmp_path / "checkpoint-3", second.model.network, second.optimizer)
+    second.train(works(batches[6:], 2, first=4), 5)
 
-        assert same(undisturbed.state(), second.state())
+    assert same(undisturbed.state(), second.state())
 
 
 def test_dropout_differs_from_step_to_step_and_with_the_seed(stage: Callable[[], Stage]) -> None:
