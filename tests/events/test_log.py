@@ -195,7 +195,7 @@ FORBIDDEN = [
     "UPDATE event SET seq = 99 WHERE seq = 2",
     "DELETE FROM event WHERE seq = 2",
     "DELETE FROM event",
-    "REPLACE INTO event SELECT seq, at, actor, stream, type, version, causation, correlation, '{}' FROM event",
+    "REPLACE INTO event SELECT seq, at, actor, stream, type, 9, causation, correlation, data FROM event",
     "INSERT OR REPLACE INTO event SELECT * FROM event WHERE seq = 1",
     "INSERT OR IGNORE INTO event SELECT * FROM event WHERE seq = 1",
     "INSERT INTO event SELECT * FROM event WHERE seq = 1 ON CONFLICT DO UPDATE SET data = '{}'",

@@ -30,7 +30,8 @@ for n in range(rounds):
     log.append(ProcessStarted(role="daemon", pid=me), ProcessStarted(role="trainer", pid=me))
     request = next(r for r in log.read(types=(PauseRequested,)) if r.seq == n + 1)
     try:
-        won = log.append(ServicePaused(request=request.seq), unless=(ServicePaused,), after=0, key=f"round {n} {me}")
+        fact = ServicePaused(request=request.seq)
+        log.append(fact, unless=(ServicePaused,), after=0, key=f"{n} {me}")
         print("won", n, flush=True)
     except Conflict:
         pass

@@ -1,4 +1,4 @@
-"""Halts: pause, stop, skip and shutdown end a run at a step boundary, and lead to the same bits in the end."""
+"""Halts: pause, stop, skip and shutdown end a run at a step boundary, and lead to the same bits."""
 
 from collections.abc import Callable
 
