@@ -110,9 +110,14 @@ def _convert(hint: Any, value: Any, place: str, found: list[str]) -> Any:
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON-ready values, every key."""
-    as_json: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
-    return as_json
+    """The settings as JSON-ready values, every key; 10 and 10.0 are one value: equal settings, equal text."""
+    exact = _build(Settings, _as_json(settings), "", [])
+    return _as_json(exact)
+
+
+def _as_json(settings: Settings) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(settings)))
+    return values
 
 
 def digest(config: dict[str, Any]) -> str:

@@ -18,7 +18,9 @@ def leave_note(folder: Path, role: str) -> Iterator[None]:
         frames = traceback.extract_tb(error.__traceback__)
         calls = [f"{'/'.join(Path(f.filename).parts[-3:])}:{f.lineno} in {f.name}" for f in frames[-12:]]
         where = calls[-1] if calls else "unknown"
-        note = {"error": f"{type(error).__name__} at {where}", "calls": calls}
+        # a message may quote a row, unless its class says that it is made for people
+        said = f": {error}" if getattr(error, "for_people", False) else ""
+        note = {"error": f"{type(error).__name__} at {where}{said}", "calls": calls}
         with contextlib.suppress(OSError):  # a full disk must not hide the error itself
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.write_text(json.dumps(note), encoding="utf-8")

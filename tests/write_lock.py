@@ -52,9 +52,11 @@ def main() -> None:
     """The two files: what evertrain runs on, and what its tests need besides."""
     run = closure([*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]])
     dev = closure(PROJECT["project"]["optional-dependencies"]["dev"])
-    (ROOT / "requirements.lock").write_text(text(run, "What evertrain runs on, and is built with."), encoding="utf-8")
     only = {name: version for name, version in dev.items() if name not in run}
-    (ROOT / "tests" / "requirements.lock").write_text(text(only, "What the tests need besides."), encoding="utf-8")
+    runs_on = text(run, "What evertrain runs on, and is built with.")
+    tested_with = text(only, "What the tests need besides.")
+    (ROOT / "requirements.lock").write_text(runs_on, encoding="utf-8")
+    (ROOT / "tests" / "requirements.lock").write_text(tested_with, encoding="utf-8")
 
 
 if __name__ == "__main__":

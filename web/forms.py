@@ -1,14 +1,18 @@
 """The forms: what a POST carries, read within bounds; files flow through, they are never held in memory."""
 
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
+
 FORM_BYTES = 16_384
-HEAD_BYTES = 8_192
 PARTS = 200
 
 
@@ -50,51 +54,73 @@ Take = Callable[[Part, bytes | None], Awaitable[None]]
 
 async def parts(request: Request, take: Take) -> None:
     """Stream a multipart/form-data body into `take`. Raises BadForm."""
-    kind = request.headers.get("content-type", "")
-    found = re.match(r'multipart/form-data\s*;.*?boundary="?([^";,]{1,70})"?', kind, re.IGNORECASE)
-    if found is None:
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise BadForm("send the file as multipart/form-data", 415)
-    await _split(request.stream(), b"\r\n--" + found.group(1).encode("latin-1"), take)
+    heard = _Heard()
+    try:
+        parser = MultipartParser(options[b"boundary"], heard.callbacks())
+        async for chunk in request.stream():
+            parser.write(chunk)
+            for part, piece in heard.drain():
+                await take(part, piece)
+    except FormParserError as error:
+        raise BadForm(f"the form could not be read ({error})") from error
+    if not heard.ended:
+        raise BadForm("the upload ended early: send it again")
 
 
-async def _split(stream: AsyncIterator[bytes], mark: bytes, take: Take) -> None:
-    """The bytes between boundaries; what might be the begin of a boundary is held back."""
-    held, part, seen = b"\r\n", None, 0
-    async for chunk in stream:
-        held += chunk
-        while True:
-            at = held.find(mark)
-            if at < 0:
-                if len(held) > len(mark):
-                    piece, held = held[: -len(mark)], held[-len(mark) :]
-                    if part is not None:
-                        await take(part, piece)
-                break
-            if part is not None:
-                if at:
-                    await take(part, held[:at])
-                await take(part, None)
-                part = None
-            rest = held[at + len(mark) :]
-            if rest.startswith(b"--"):
-                return
-            end = rest.find(b"\r\n\r\n")
-            if end < 0:
-                if len(rest) > HEAD_BYTES:
-                    raise BadForm("the head of a part is too long")
-                held = held[at:]
-                break
-            seen += 1
-            if seen > PARTS:
-                raise BadForm("too many parts in one form")
-            part, held = _head(rest[:end]), rest[end + 4 :]
-    raise BadForm("the upload ended early: send it again")
+class _Heard:
+    """What the parser says of the newest chunk, until it is passed on."""
 
+    def __init__(self) -> None:
+        self.ended = False
+        self._said: list[tuple[Part, bytes | None]] = []
+        self._part = Part("", None)
+        self._field, self._value, self._disposition = b"", b"", b""
+        self._seen = 0
 
-def _head(head: bytes) -> Part:
-    text = head.decode("utf-8", "replace")
-    line = re.search(r"^content-disposition:\s*form-data\b(.*)$", text, re.IGNORECASE | re.MULTILINE)
-    if line is None:
-        raise BadForm("a part without its Content-Disposition")
-    given = dict(re.findall(r';\s*(name|filename)="((?:[^"\\]|\\.)*)"', line.group(1), re.IGNORECASE))
-    return Part(given.get("name", ""), given.get("filename"))
+    def callbacks(self) -> "MultipartCallbacks":
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._hear_field,
+            "on_header_value": self._hear_value,
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._end_headers,
+            "on_part_data": lambda data, start, end: self._said.append((self._part, data[start:end])),
+            "on_part_end": lambda: self._said.append((self._part, None)),
+            "on_end": self._end,
+        }
+
+    def drain(self) -> list[tuple[Part, bytes | None]]:
+        said, self._said = self._said, []
+        return said
+
+    def _begin(self) -> None:
+        self._disposition = b""
+        self._seen += 1
+        if self._seen > PARTS:
+            raise BadForm("too many parts in one form")
+
+    def _hear_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _hear_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field, self._value = b"", b""
+
+    def _end_headers(self) -> None:
+        kind, options = parse_options_header(self._disposition)
+        if kind != b"form-data":
+            raise BadForm("a part without its Content-Disposition")
+        name, file = options.get(b"name", b""), options.get(b"filename")
+        self._part = Part(
+            name.decode("utf-8", "replace"), file.decode("utf-8", "replace") if file is not None else None
+        )
+
+    def _end(self) -> None:
+        self.ended = True

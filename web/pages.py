@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from events.types import Recorded
+from projections import documents
 from projections.status import iso
 from web import assets, audit, live, views
 from web.hub import VIEWERS, EventStream
@@ -22,15 +23,6 @@ from web.sentences import line
 def json(value: Any, status: int = 200) -> Response:
     """A JSON answer; NaN and Inf, which JSON lacks, become null."""
     return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def event_item(fact: Recorded) -> dict[str, Any]:
-    """One event of CONTRACT."""
-    return {
-        "seq": fact.seq, "at": iso(fact.at), "actor": fact.actor, "stream": fact.stream,
-        "type": type(fact.event).__name__, "causation": fact.causation, "correlation": fact.correlation,
-        "data": msgspec.to_builtins(fact.event),
-    }  # fmt: skip
 
 
 async def _html(request: Request, work: Callable[[Monitor], str], status: int = 200) -> Response:
@@ -70,7 +62,7 @@ async def queue(request: Request, notice: str = "", status: int = 200) -> Respon
 
 
 async def queue_json(request: Request) -> Response:
-    return await _twin(request, lambda now: views.queue_items(now.state))
+    return await _twin(request, lambda now: documents.queue(now.state))
 
 
 async def versions(request: Request) -> Response:
@@ -82,7 +74,7 @@ async def versions(request: Request) -> Response:
 
 async def versions_json(request: Request) -> Response:
     return await _twin(
-        request, lambda now: [views.version_item(now.state, v) for v in views.newest_versions(now.state)]
+        request, lambda now: [documents.version(now.state, v) for v in views.newest_versions(now.state)]
     )
 
 
@@ -107,7 +99,7 @@ async def version_json(request: Request) -> Response:
         found = now.state.versions.versions.get(request.path_params["id"])
         if found is None:
             raise HTTPException(404, "There is no such version.")
-        return views.version_item(now.state, found)
+        return documents.version(now.state, found)
 
     return await _twin(request, work)
 
@@ -157,7 +149,7 @@ async def audit_json(request: Request) -> Response:
         _, found = _search(of, query)
         links = _links(query, found, "/audit.json")
         return {
-            "events": [event_item(fact) for fact in found.facts], "count": found.count,
+            "events": [documents.event(fact) for fact in found.facts], "count": found.count,
             "count_is_capped": found.capped, "older": links["older"], "newer": links["newer"],
             "searched_to": found.searched_to,
         }  # fmt: skip
@@ -195,7 +187,7 @@ async def event_json(request: Request) -> Response:
         fact = _fact(of, request.path_params["seq"])
         near = audit.around(of.log, fact)
         more = {"previous": near.previous, "next": near.next, "effects": [e.seq for e in near.effects]}
-        return event_item(fact) | more
+        return documents.event(fact) | more
 
     return json(await of.run(work))
 

@@ -104,6 +104,8 @@ class Present:
             state = self._follower.catch_up()
             latest = state.run.latest
             steps = self.log.last(STEPS_READ, StepsCompleted, stream=f"run/{latest}") if latest else []
+            # what came in between the reads is shown as well: its position counts
+            head = max(head, state.seq, steps[-1].seq if steps else 0)
             beats = self.log.heartbeats()
             now = now_us()
             document = status.document(state, steps, beats, _sample(beats), now)

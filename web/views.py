@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from projections import documents
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
-from projections.status import iso
 from projections.versions import Version
 from web.charts import Chart, coarse, draw
 from web.present import Curves, Now
@@ -125,58 +125,13 @@ class Row:
 
 
 def waiting(state: State) -> list[Row]:
-    """Next first; files still being checked stand behind their level."""
-    rows = []
-    checking = [e for e in state.queue.entries.values() if e.state == "validating"]
-    for level in PRIORITIES:
-        rows += [Row(state.queue.entries[sha], state.queue.position(sha)) for sha in state.queue.level(level)]
-        rows += [Row(e, None) for e in sorted(checking, key=lambda e: e.since) if e.priority == level]
-    return rows
-
-
-def ended(state: State) -> list[Entry]:
-    """Every file that ended, the newest first."""
-    done = [e for e in state.queue.entries.values() if e.state not in ("waiting", "validating", "processing")]
-    return sorted(done, key=lambda e: e.since, reverse=True)
-
-
-def queue_items(state: State) -> list[dict[str, Any]]:
-    """The queue document of CONTRACT: what trains, what waits, what ended, every duplicate."""
-    queue = state.queue
-    running = [queue.entries[queue.processing]] if queue.processing else []
-    entries = [*running, *(row.entry for row in waiting(state)), *ended(state)]
-    items = [
-        {
-            "file": e.name, "sha256": e.sha256, "priority": e.priority, "state": e.state, "rows": e.rows,
-            "trainable_tokens": e.trainable_tokens, "attempts": e.attempts,
-            "position": queue.position(e.sha256), "reason": e.reason,
-        }
-        for e in entries
-    ]  # fmt: skip
-    for copy in sorted(state.inbox.duplicates.values(), key=lambda d: d.seq, reverse=True):
-        known = queue.entries.get(copy.sha256)
-        items.append({
-            "file": copy.name, "sha256": copy.sha256, "priority": known.priority if known else None,
-            "state": "duplicate", "rows": None, "trainable_tokens": None, "attempts": 0, "position": None,
-            "reason": f"the same bytes as {copy.same_as}",
-        })  # fmt: skip
-    return items
+    """What is to come, with its place in the queue."""
+    return [Row(entry, state.queue.position(entry.sha256)) for entry in documents.waiting(state)]
 
 
 def newest_versions(state: State) -> list[Version]:
     """Newest first."""
     return [state.versions.versions[name] for name in reversed(state.versions.order)]
-
-
-def version_item(state: State, version: Version) -> dict[str, Any]:
-    """One version of the versions document of CONTRACT."""
-    return {
-        "id": version.id, "created_at": iso(version.created_at), "parent": version.parent, "run": version.run,
-        "file": version.file, "file_sha256": version.file_sha256, "global_step": version.global_step,
-        "loss": version.loss, "validation_loss": version.validation_loss, "size_bytes": version.size_bytes,
-        "current": version.id == state.versions.current, "pinned": version.pinned,
-        "log_seq": version.log_seq, "log_hash": version.log_hash,
-    }  # fmt: skip
 
 
 def common(now: Now) -> dict[str, Any]:
@@ -216,7 +171,7 @@ def charts(curves: Curves) -> dict[str, Any]:
 def queue(now: Now) -> dict[str, Any]:
     """The queue page."""
     state = now.state
-    done = ended(state)
+    done = documents.ended(state)
     return common(now) | {
         "entry": state.queue.entries[state.queue.processing] if state.queue.processing else None,
         "run": now.document["run"], "waiting": waiting(state), "ended": done[:ENDED_SHOWN],

@@ -1,15 +1,12 @@
 """check, add, queue: files before, on their way into, and in the queue."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from core.cli.app import FAILED, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
 from core.cli.requests import ask, resolve
-
-if TYPE_CHECKING:
-    from projections.fold import State
 
 FilesArgument = Annotated[list[Path], typer.Argument(help="Files to read.")]
 NameArgument = Annotated[
@@ -129,34 +126,11 @@ def queue(context: typer.Context, workspace: WorkspaceOption = None, as_json: Js
 def list_queue(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """The files and how each one stands."""
     from core.logbook import state_at
+    from projections import documents
 
     _, log = open_cli_log(workspace)
-    show(rows(state_at(log)), as_json, lambda found: "\n".join(map(_row, found)) or "The queue is empty.")
-
-
-def rows(state: "State") -> list[dict[str, Any]]:
-    """The queue document of CONTRACT: the one that trains, the waiting in order, then the others."""
-    order = {"processing": 0, "waiting": 1, "validating": 2}
-    found = []
-    for entry in state.queue.entries.values():
-        found.append({
-            "file": entry.name,
-            "sha256": entry.sha256,
-            "priority": entry.priority,
-            "state": entry.state,
-            "rows": entry.rows,
-            "trainable_tokens": entry.trainable_tokens,
-            "attempts": entry.attempts,
-            "position": state.queue.position(entry.sha256),
-            "reason": entry.reason,
-        })  # fmt: skip
-    for copy in state.inbox.duplicates.values():
-        found.append({
-            "file": copy.name, "sha256": copy.sha256, "priority": None, "state": "duplicate", "rows": None,
-            "trainable_tokens": None, "attempts": 0, "position": None,
-            "reason": f"the same bytes as {copy.same_as}",
-        })  # fmt: skip
-    return sorted(found, key=lambda r: (order.get(str(r["state"]), 3), r["position"] or 0, str(r["file"])))
+    found = documents.queue(state_at(log))
+    show(found, as_json, lambda _: "\n".join(map(_row, found)) or "The queue is empty.")
 
 
 def _row(row: dict[str, Any]) -> str:

@@ -99,25 +99,10 @@ def _moment(log: "Log", given: str) -> int:
         fail(str(error), USAGE)
 
 
-def document(recorded: "Recorded") -> dict[str, Any]:
-    """One fact as CONTRACT has it; numbers JSON cannot hold are null, named in `nonfinite`."""
-    from events.codec import encode
-    from projections.status import iso
-
-    return {
-        "seq": recorded.seq,
-        "at": iso(recorded.at),
-        "actor": recorded.actor,
-        "stream": recorded.stream,
-        "type": type(recorded.event).__name__,
-        "causation": recorded.causation,
-        "correlation": recorded.correlation,
-        "data": json.loads(encode(recorded.event)),
-    }
-
-
 def _print(recorded: "Recorded", as_json: bool) -> None:
-    found = document(recorded)
+    from projections import documents
+
+    found = documents.event(recorded)
     if as_json:
         print(json.dumps(found, ensure_ascii=False), flush=True)
         return
@@ -132,11 +117,13 @@ def show_event(
     as_json: JsonOption = False,
 ) -> None:
     """One fact, whole."""
+    from projections import documents
+
     _, log = open_cli_log(workspace)
     recorded = log.get(seq)
     if recorded is None:
         fail(f"no fact #{seq}: the log ends at #{log.head()}", USAGE)
-    show(document(recorded), as_json, lambda found: json.dumps(found, indent=2, ensure_ascii=False))
+    show(documents.event(recorded), as_json, lambda found: json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def replay(

@@ -33,34 +33,11 @@ def versions(context: typer.Context, workspace: WorkspaceOption = None, as_json:
 def list_versions(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """Every version, oldest first."""
     from core.logbook import state_at
+    from projections import documents
 
     _, log = open_cli_log(workspace)
-    show(rows(state_at(log)), as_json, lambda found: "\n".join(map(_line, found)) or "No version yet.")
-
-
-def rows(state: "State") -> list[dict[str, Any]]:
-    """The versions document of CONTRACT."""
-    from projections.status import iso
-
-    return [
-        {
-            "id": version.id,
-            "created_at": iso(version.created_at),
-            "parent": version.parent,
-            "run": version.run,
-            "file": version.file,
-            "file_sha256": version.file_sha256,
-            "global_step": version.global_step,
-            "loss": version.loss,
-            "validation_loss": version.validation_loss,
-            "size_bytes": version.size_bytes,
-            "current": version.id == state.versions.current,
-            "pinned": version.pinned,
-            "log_seq": version.log_seq,
-            "log_hash": version.log_hash,
-        }
-        for version in (state.versions.versions[name] for name in state.versions.order)
-    ]
+    found = documents.versions(state_at(log))
+    show(found, as_json, lambda _: "\n".join(map(_line, found)) or "No version yet.")
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -79,12 +56,12 @@ def _meant(state: "State", given: str) -> "Version":
 def show_version(version: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
     """One version: what it is and what made it."""
     from core.logbook import state_at
+    from projections import documents
 
     place, log = open_cli_log(workspace)
     state = state_at(log)
     meant = _meant(state, version)
-    (row,) = (row for row in rows(state) if row["id"] == meant.id)
-    document = row | {
+    document = documents.version(state, meant) | {
         "path": meant.path,
         "manifest_sha256": meant.manifest_sha256,
         "manifest": _manifest(place, meant),

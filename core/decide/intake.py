@@ -1,7 +1,6 @@
 """What becomes of a file that came in: received, a duplicate, queued or rejected?"""
 
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from events.types import Event, FileDuplicate, FileReceived
 from projections.fold import State
@@ -25,8 +24,8 @@ class Arrival:
 
 def priority_of(original: str) -> str:
     """`high/a.jsonl` → high; any other folder is only part of the name."""
-    first = PurePosixPath(original).parts[0]
-    return first if first in PRIORITIES and len(PurePosixPath(original).parts) > 1 else "normal"
+    first, inside, _ = original.partition("/")
+    return first if inside and first in PRIORITIES else "normal"
 
 
 def is_known_source(state: State, arrival: Arrival) -> bool:
@@ -46,7 +45,7 @@ def is_known_source(state: State, arrival: Arrival) -> bool:
 
 def admit(state: State, arrival: Arrival) -> list[Event]:
     """New bytes are received; known ones are a duplicate, whatever their name."""
-    plain_name = PurePosixPath(arrival.original).name
+    plain_name = arrival.original.rpartition("/")[2]
     name = free_name(state.inbox, plain_name, arrival.sha256)
     known = state.inbox.files.get(arrival.sha256)
     if known is not None:

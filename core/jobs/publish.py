@@ -114,6 +114,8 @@ def show_current(service: Service) -> None:
             aside.unlink(missing_ok=True)
             link_or_copy(source / name, aside)
             os.replace(aside, current / name)
+    for name in {*FROM_CHECKPOINT, *FROM_BASE} - set(names):  # of the one that was current before
+        (current / name).unlink(missing_ok=True)
     fsync_folder(current)
     marker = json.dumps({"version": state.versions.current, "seq": state.seq}) + "\n"
     if _text(current / "evertrain.json").partition('"seq"')[0] != marker.partition('"seq"')[0]:

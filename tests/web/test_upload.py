@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from tests.web.story import Story
@@ -119,7 +120,7 @@ def test_a_body_is_split_alike_however_it_is_cut(content: bytes, cuts: list[int]
             if at >= len(body):
                 return
 
-    asyncio.run(forms._split(stream(), b"\r\n" + mark, take))
+    asyncio.run(forms.parts(_request(mark, stream()), take))
 
     assert content == bytes(taken)
     assert [Part("f", "a")] == ended
@@ -135,7 +136,7 @@ def test_a_body_without_its_end_is_an_error() -> None:
         pass
 
     with pytest.raises(BadForm, match="ended early"):
-        asyncio.run(forms._split(stream(), b"\r\n--B", take))
+        asyncio.run(forms.parts(_request(b"--B", stream()), take))
 
 
 def test_temporary_names_are_hidden_from_the_inbox(story: Story, tmp_path: Path) -> None:
@@ -152,3 +153,15 @@ def test_temporary_names_are_hidden_from_the_inbox(story: Story, tmp_path: Path)
 
     assert 1 == len(names) and names[0].startswith(".")
     assert {} == inbox(story)
+
+
+def _request(mark: bytes, body: Any) -> Request:
+    """A request with this body; `mark` is the boundary after its two dashes."""
+
+    async def receive() -> dict[str, Any]:
+        async for piece in body:
+            return {"type": "http.request", "body": piece, "more_body": True}
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    kind = b"multipart/form-data; boundary=" + mark.removeprefix(b"--")
+    return Request({"type": "http", "method": "POST", "headers": [(b"content-type", kind)]}, receive)
