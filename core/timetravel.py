@@ -65,7 +65,7 @@ def difference(log: Log, before: int, after: int) -> dict[str, Any]:
             "path": path,
             "before": was if forward else became,
             "after": became if forward else was,
-            "set_by": set_by.get(path) or _nearest(set_by, path),
+            "set_by": _setter(set_by, path),
         })  # fmt: skip
     return {"from": before, "to": after, "changes": changes}
 
@@ -101,9 +101,16 @@ def _set_by(log: Log, low: int, high: int) -> dict[str, int]:
     return found
 
 
-def _nearest(set_by: dict[str, int], path: str) -> int | None:
-    """Status has no facts of its own: the newest step stands for its figures, else the newest fact."""
+def _setter(set_by: dict[str, int], path: str) -> int | None:
+    """The last fact that touched this path, anything inside it, or the whole it is part of.
+
+    Status has no facts of its own: the newest step stands for its figures, else the newest fact.
+    """
     if path.startswith("status."):
         return set_by.get(".".join(path.split(".")[:2])) or max(set_by.values(), default=None)
-    inside = [seq for other, seq in set_by.items() if other.startswith(f"{path}.")]
-    return max(inside, default=None)
+    touched = [
+        seq
+        for other, seq in set_by.items()
+        if other == path or other.startswith(f"{path}.") or path.startswith(f"{other}.")
+    ]
+    return max(touched, default=None)

@@ -18,6 +18,9 @@ from events.types import (
 
 VERSION = 1
 
+#: Bytes. File systems take 255; a suffix, `.report.json` and the dot-names of partial files must fit as well.
+LONGEST_NAME = 180
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -149,10 +152,13 @@ def _update(state: Inbox, sha256: str, /, **changes: Any) -> Inbox:
 
 def free_name(state: Inbox, name: str, sha256: str) -> str:
     """A name for the queue folders that no file here ever had: `a.jsonl`, else `a-1f3c9a2b.jsonl`."""
+    stem, dot, ending = name.rpartition(".")
+    stem, ending = (stem, dot + ending) if stem and len(ending) <= 10 else (name, "")
+    if len(name.encode()) > LONGEST_NAME:
+        stem = f"{stem.encode()[: LONGEST_NAME - 30].decode('utf-8', 'ignore')}-{sha256[:8]}"
+        name = stem + ending
     if name not in state.names:
         return name
-    stem, dot, ending = name.rpartition(".")
-    stem, ending = (stem, dot + ending) if stem else (name, "")
     for n in range(len(state.names) + 2):
         candidate = f"{stem}-{sha256[:8]}{f'-{n}' if n else ''}{ending}"
         if candidate not in state.names:

@@ -26,7 +26,9 @@ def closure(names: list[str]) -> dict[str, str]:
         wanted = todo.pop()
         name = re.sub(r"[-_.]+", "-", wanted.name).lower()
         extras = wanted.extras or {""}
-        if wanted.marker is not None and not any(wanted.marker.evaluate({"extra": extra}) for extra in extras):
+        if wanted.marker is not None and not any(
+            wanted.marker.evaluate({"extra": extra}) for extra in extras
+        ):
             continue
         if name in found and not wanted.extras:
             continue
@@ -41,7 +43,10 @@ def closure(names: list[str]) -> dict[str, str]:
 
 
 def text(pins: dict[str, str], why: str) -> str:
-    lines = [f"# {why}", "# Written by `make lock`; versions only: wheels differ from machine to machine, so no hashes."]
+    lines = [
+        f"# {why}",
+        "# Written by `make lock`; versions only: wheels differ from machine to machine, so no hashes.",
+    ]
     for name, version in sorted(pins.items()):
         marker = f" ; {MARKERS[name]}" if name in MARKERS else ""
         lines.append(f"{name}=={version}{marker}")

@@ -3,6 +3,8 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,22 @@ def arrange(service: Service) -> None:
     """Move each file to where its state says; finishes what a crash cut short."""
     with service.places:
         state = service.state()
-        for sha256 in state.queue.unsettled:
-            _settle(service, state, state.queue.entries[sha256])
-        for copy in state.inbox.duplicates.values():
-            if copy.placed is None:
-                _settle_duplicate(service, copy)
+        moves: list[Callable[[], None]] = [
+            partial(_settle, service, state, state.queue.entries[sha256]) for sha256 in state.queue.unsettled
+        ]
+        moves += [
+            partial(_settle_duplicate, service, copy)
+            for copy in state.inbox.duplicates.values()
+            if copy.placed is None
+        ]
+        failed: OSError | None = None
+        for one in moves:
+            try:
+                one()
+            except OSError as error:        # one file that cannot be moved must not hold up the others
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
 
 def sweep(service: Service) -> None:
@@ -35,8 +48,8 @@ def sweep(service: Service) -> None:
     for path in place.iterdir() if place.is_dir() else ():
         if path.name not in known:
             path.unlink()
-    for partial in service.workspace.tokens.glob(".*.partial"):
-        shutil.rmtree(partial)              # a check that was killed; the next one begins anew
+    for leftover in service.workspace.tokens.glob(".*.partial"):
+        shutil.rmtree(leftover)              # a check that was killed; the next one begins anew
 
 
 def _duplicate_name(copy: Duplicate) -> str:

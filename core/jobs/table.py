@@ -17,7 +17,7 @@ from core.jobs.samples import EVERY, Samples, beat
 from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
-from core.jobs.validate import Interrupted, validate
+from core.jobs.validate import Interrupted, validate_all
 from events.types import AlertCleared, JobFailed
 
 
@@ -42,7 +42,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
     return (
         Job("poll", service.settings().poll_interval, inbox.poll),
-        Job("validate", 0.5, validate),
+        Job("validate", 0.5, validate_all),
         Job("arrange", 0.3, arrange),
         Job("answer", 0.2, answer),
         Job("give up", 0.5, give_up),

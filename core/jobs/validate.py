@@ -23,11 +23,19 @@ def validate(service: Service) -> bool:
         return False
     entry = min(unchecked, key=lambda e: e.since)
     facts = check(service, entry.sha256)
+    if not facts:
+        return False  # moved by hand a moment ago: the poll finds it
     try:
         service.append(*facts, unless=(FileRemoved, FileReprioritized), after=state.seq)
     except Conflict:
         return True  # removed or moved meanwhile: the store is there, the next look is quick
     return True
+
+
+def validate_all(service: Service) -> None:
+    """Check every file that waits for it."""
+    while not service.stop.is_set() and validate(service):
+        pass
 
 
 def check(service: Service, sha256: str) -> list[Event]:

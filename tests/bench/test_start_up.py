@@ -1,4 +1,4 @@
-"""How long a person waits: `--help`, `status`, and the demo's first live loss. `make bench` prints the table."""
+"""How long a person waits: `--help`, `status`, the demo's first loss. `make bench` prints the table."""
 
 import json
 import os
@@ -57,8 +57,8 @@ def test_commands_answer_at_once(tmp_path: Path, demo_base: Path, evertrain: Cal
     commands = {"--help": ("--help",), "status": ("status", "--workspace", str(root))}
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for arguments in commands.values():
-        _seconds(*arguments)            # warm: the first run reads the files from disk
-    for _ in range(RUNS):               # in turn, so that a busy moment hits both
+        _seconds(*arguments)  # warm: the first run reads the files from disk
+    for _ in range(RUNS):  # in turn, so that a busy moment hits both
         for name, arguments in commands.items():
             measured[name].append(_seconds(*arguments))
     for name, bar in (("--help", "0.5 s"), ("status", "1.2 s")):

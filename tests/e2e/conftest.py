@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.stage import Outcome, Stage, outcome
 
-ROWS = 150                              # of one file
+ROWS = 150  # of one file
 CONFIG = {
     "batch_size": 2,
     "gradient_accumulation": 2,

@@ -47,7 +47,18 @@ class Stage:
         """Start the service."""
         code = "from core.cli import main; main()"
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-c", code, command, "--workspace", str(self.root), "--port", str(self.port), *more],
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                code,
+                command,
+                "--workspace",
+                str(self.root),
+                "--port",
+                str(self.port),
+                *more,
+            ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -189,7 +200,7 @@ class Outcome:
     global_step: int
     versions: list[tuple[str, str | None, str, int, str, float | None, float | None]]
     queue: dict[str, str]
-    rows: dict[str, tuple[int, int]]    # run → (rows trained, digest of which)
+    rows: dict[str, tuple[int, int]]  # run → (rows trained, digest of which)
     status: str
     problems: list[str]
 
@@ -218,7 +229,8 @@ def outcome(root: Path) -> Outcome:
         rng=event.rng_sha256,
         global_step=newest.global_step,
         versions=[
-            (v.id, v.parent, v.file, v.global_step, v.weights_sha256, v.loss, v.validation_loss) for v in versions
+            (v.id, v.parent, v.file, v.global_step, v.weights_sha256, v.loss, v.validation_loss)
+            for v in versions
         ],
         queue={entry.name: entry.state for entry in state.queue.entries.values()},
         rows=effective_rows(log),

@@ -46,7 +46,11 @@ def test_interrupted_in_every_way_it_comes_to_the_same(
     with stage.serving():
         partial = stage.workspace.current_model
         saves = len(stage.facts(CheckpointSaved))
-        wait(lambda: list(partial.glob(".checkpoint-*")) or len(stage.facts(CheckpointSaved)) > saves, 60, "a save")
+        wait(
+            lambda: list(partial.glob(".checkpoint-*")) or len(stage.facts(CheckpointSaved)) > saves,
+            60,
+            "a save",
+        )
         assert 0 == stage.terminate()
     assert [] == list(stage.workspace.current_model.glob(".checkpoint-*"))
 
@@ -69,11 +73,15 @@ def test_interrupted_in_every_way_it_comes_to_the_same(
 
 
 def _exits(stage: Stage, role: str) -> list[ProcessExited]:
-    return [e for r in stage.facts(ProcessExited) if isinstance(e := r.event, ProcessExited) and e.role == role]
+    return [
+        e for r in stage.facts(ProcessExited) if isinstance(e := r.event, ProcessExited) and e.role == role
+    ]
 
 
 @pytest.mark.timeout(300)
-def test_a_skipped_file_makes_no_version_and_can_be_retried(stage: Stage, evertrain: Callable[..., Any]) -> None:
+def test_a_skipped_file_makes_no_version_and_can_be_retried(
+    stage: Stage, evertrain: Callable[..., Any]
+) -> None:
     with stage.serving():
         stage.wait_for_fact(StepsCompleted)
         skipped = stage.state().run.current

@@ -22,12 +22,15 @@ BROWSER = (
     "--disable-component-update",
     "--disable-sync",
 )
-FIRST_POINT_SECONDS = 60                # the bar; waited for five times as long
+FIRST_POINT_SECONDS = 60  # the bar; waited for five times as long
 
 
 @pytest.mark.timeout(900)
 def test_the_demo_trains_shows_and_publishes(
-    tmp_path: Path, chromium: str, evertrain: Callable[..., Any], record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    chromium: str,
+    evertrain: Callable[..., Any],
+    record_property: Callable[[str, object], None],
 ) -> None:
     from playwright.sync_api import sync_playwright
 

@@ -39,8 +39,10 @@ def test_a_killed_trainer_goes_on_bit_for_bit(stage: Stage, undisturbed: Outcome
     assert expected_rows(stage) == outcome(stage.root).rows
     assert {1} == set(terminal_states(stage).values())
     crashes = [recorded.event for recorded in stage.facts(ProcessCrashed)]
-    by_kill = [c for c in crashes if isinstance(c, ProcessCrashed) and c.role == "trainer" and c.signal == "SIGKILL"]
-    assert killed - 1 <= len(by_kill) <= killed     # the last may have died with the group, untold
+    by_kill = [
+        c for c in crashes if isinstance(c, ProcessCrashed) and c.role == "trainer" and c.signal == "SIGKILL"
+    ]
+    assert killed - 1 <= len(by_kill) <= killed  # the last may have died with the group, untold
 
 
 def test_a_killed_watchdog_leaves_no_process_behind(stage: Stage) -> None:

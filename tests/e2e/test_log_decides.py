@@ -1,4 +1,4 @@
-"""Everything is killed and nearly everything deleted, again and again: the log alone brings it to the same end."""
+"""All is killed and nearly all deleted, again and again: the log alone brings it to the same end."""
 
 import random
 import time
@@ -18,7 +18,11 @@ def test_the_log_decides(stage: Stage, undisturbed: Outcome, moments: int) -> No
     chance = random.Random(seed)
     with stage.serving():
         # what nobody has taken in yet is no part of the log's story
-        wait(lambda: len(stage.state().inbox.files) == 2 and not list(stage.root.glob("inbox/*.jsonl")), 60, "intake")
+        wait(
+            lambda: len(stage.state().inbox.files) == 2 and not list(stage.root.glob("inbox/*.jsonl")),
+            60,
+            "intake",
+        )
     for _ in range(moments):
         stage.strip(chance)
         with stage.serving():

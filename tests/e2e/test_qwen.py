@@ -34,7 +34,9 @@ def qwen_base(tmp_path: Path, shared: Path) -> Path:
     )
     torch.manual_seed(0)
     Qwen3ForCausalLM(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(shared / "models" / "qwen3-tokenizer", local_files_only=True).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(
+        shared / "models" / "qwen3-tokenizer", local_files_only=True
+    ).save_pretrained(folder)
     return folder
 
 
@@ -45,14 +47,23 @@ def test_a_model_on_qwens_tokenizer_trains_messages(
     stage = Stage(tmp_path / "workspace")
     evertrain("init", "--base", qwen_base, "--workspace", stage.root)
     config = {
-        "batch_size": 1, "gradient_accumulation": 2, "max_length": 512, "learning_rate": 1e-2, "warmup_steps": 0,
-        "poll_interval": 0.5, "disk_floor_gb": 0, "disk_target_gb": 0,
-    }  # fmt: skip
+        "gradient_accumulation": 2,
+        "max_length": 512,
+        "learning_rate": 1e-2,
+        "warmup_steps": 0,
+        "poll_interval": 0.5,
+        "disk_floor_gb": 0,
+    }
     (stage.root / "config.json").write_text(json.dumps(config))
     source = shared / "data" / "gsm8k-train" / "train.jsonl"
     rows = [json.loads(line) for line in source.read_text(encoding="utf-8").splitlines()[:40]]
     chats = [
-        {"messages": [{"role": "user", "content": r["question"]}, {"role": "assistant", "content": r["answer"]}]}
+        {
+            "messages": [
+                {"role": "user", "content": r["question"]},
+                {"role": "assistant", "content": r["answer"]},
+            ]
+        }
         for r in rows
     ]
     (stage.root / "inbox" / "gsm8k.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
