@@ -53,6 +53,8 @@ def _known(error: Exception) -> tuple[str, int]:
         return str(error), REFUSED
     if isinstance(error, LogUnreadable):
         return str(error), FAILED
+    if isinstance(error, OSError):
+        return f"{error.filename or 'the system'}: {error.strerror or error}", FAILED
     if isinstance(error, driver().DatabaseError):
         return f"the log could not be read or written ({error}): run `evertrain verify`", FAILED
     raise error

@@ -12,7 +12,7 @@ from core.jobs.publish import show_current
 from core.jobs.retention import retention
 from core.jobs.service import Service
 from core.jobs.showing import StatusFile
-from core.jobs.table import Inbox, jobs, schedule
+from core.jobs.table import Inbox, Job, jobs, run, schedule
 from core.logbook import open_log
 from db.notes import leave_note
 from db.processes import RoleLock, RoleTaken, Stop, die_with_parent
@@ -37,9 +37,8 @@ def main() -> int:
         stop = Stop().install()
         log = open_log(workspace, "daemon")
         service = Service(workspace, log, stop.event)
-        sweep(service)
-        arrange(service)
-        show_current(service)
+        for name, work in (("sweep", sweep), ("arrange", arrange), ("current model", show_current)):
+            run(service, Job(name, 0.0, work))  # what cannot be finished now is told, and tried again later
         inbox = Inbox()
         since = log.head()
         scheduler = schedule(service, jobs(service, inbox))

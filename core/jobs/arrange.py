@@ -73,9 +73,8 @@ def _settle(service: Service, state: State, entry: Entry) -> None:
         )
         return
     if source is not None:
-        with contextlib.suppress(FileNotFoundError):
-            if entry.placed is not None:
-                _report_path(root / entry.placed).unlink()
+        if entry.placed is not None and entry.placed.startswith("queue/failed/"):
+            _report_path(root / entry.placed).unlink(missing_ok=True)
         target = _move(source, target, entry.sha256)
     if folder(entry) == "queue/failed":
         _write_report(_report_path(target), _report(service, state, entry))

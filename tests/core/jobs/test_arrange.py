@@ -47,3 +47,30 @@ def test_a_file_that_cannot_be_moved_does_not_hold_up_the_others(service: Servic
     arrange(service)
     assert "queue/low/stuck.jsonl" == entry(service, "stuck.jsonl").placed
     assert validate(service)
+
+
+def test_a_daemon_that_cannot_arrange_at_its_start_lives_and_says_so(service: Service) -> None:
+    import os
+    import subprocess
+    import sys
+    import time
+    from pathlib import Path
+
+    drop(service, "low/stuck.jsonl")
+    poll(service)
+    shutil.rmtree(service.workspace.queue / "low")
+    (service.workspace.queue / "low").write_text("somebody's file where the folder should be")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "core.jobs", "--workspace", str(service.workspace.root)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    try:
+        deadline = time.monotonic() + 50
+        while "job:arrange" not in service.state().health.alerts and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+        assert "job:arrange" in service.state().health.alerts
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(20)

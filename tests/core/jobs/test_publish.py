@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from tokenizers import Tokenizer
 
 from core.files import sha256_of
 from core.inspection import folder_problems, inspect
@@ -183,3 +186,31 @@ def test_the_current_model_loads_after_a_change(service: Service) -> None:
     keys = [store_key("any", renderer, service.settings()) for renderer in (service.renderer(), shown)]
 
     assert keys[0] == keys[1]
+
+
+def test_the_current_model_can_be_loaded_at_every_moment_of_a_change(service: Service) -> None:
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        drop(service, name)
+    take_in(service)
+    current, ended, looks = service.workspace.current_model, threading.Event(), []
+
+    def look() -> None:
+        while not ended.is_set():
+            try:
+                json.loads((current / "config.json").read_text())
+                Tokenizer.from_file(str(current / "tokenizer.json"))
+                with safe_open(current / "model.safetensors", framework="numpy") as weights:
+                    looks.append(len(weights.keys()))
+            except Exception as error:  # whatever a loader may meet
+                looks.append(error)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(3):
+        train_one(service)
+    ended.set()
+    reader.join()
+
+    assert 3 == len(facts(service, VersionPublished))
+    assert len(looks) > 3
+    assert 1 == len(set(looks)), set(looks)

@@ -1,5 +1,7 @@
 """The children: what each end of a process means, and what becomes a crash with its evidence."""
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +14,7 @@ from core.jobs.service import Service
 from core.safety.children import PORT_TAKEN, ROLE_TAKEN, Child, ending
 from core.safety.watchdog import Watchdog
 from db.notes import leave_note
-from db.processes import RoleLock, RoleTaken
+from db.processes import PARENT, RoleLock, RoleTaken
 from events.types import ProcessCrashed, ProcessExited
 from tests.projections.story import Tale
 
@@ -75,18 +77,17 @@ def test_a_trainers_crash_names_the_run_and_how_far_it_came(service: Service) ->
 
 
 def test_a_child_gets_the_workspaces_caches_and_is_told_its_parent(service: Service) -> None:
-    child = Child("probe", ["json.tool", "--help"])
-    pid = child.start(service.workspace)
+    tell = "import json, os; print(json.dumps(dict(os.environ)))"
+    child = Child("probe", ["timeit", "-n", "1", "-r", "1", tell])
+    child.start(service.workspace)
     assert child.process is not None
-    environment = dict(
-        part.split("=", 1)
-        for part in open(f"/proc/{pid}/environ", encoding="utf-8").read().split("\0")  # noqa: SIM115
-        if "=" in part
-    )
     child.process.wait(20)
+    said = (service.workspace.notes / "probe.err").read_text(encoding="utf-8").splitlines()
+    environment = json.loads(said[0])
     child.send(signal.SIGTERM)  # to a dead one: nothing happens
 
     assert service.workspace.environment().items() <= environment.items()
+    assert str(os.getpid()) == environment[PARENT]
     assert not child.is_alive
     assert 0 == child.process.returncode
 
