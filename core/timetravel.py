@@ -49,7 +49,7 @@ def as_of(log: Log, seq: int) -> dict[str, Any]:
 def projections(log: Log, state: State, seq: int, at: int) -> dict[str, Any]:
     """Each fold as plain values; liveness is no fact, so the past has none."""
     shown = {name: plain(getattr(state, name)) for name in PROJECTIONS}
-    document = status.document(state, newest_steps(log, state, to=seq), {}, {}, at)
+    document = status.document(state, newest_steps(log, to=seq), {}, {}, at)
     return shown | {"status": document | {"seq": seq}}
 
 

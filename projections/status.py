@@ -32,15 +32,16 @@ def document(
 ) -> dict[str, Any]:
     """The status document of CONTRACT.
 
-    `steps`: the newest StepsCompleted facts of the newest run, oldest first (≤ 64 are plenty).
+    `steps`: the newest StepsCompleted facts, oldest first (≤ 64 are plenty).
     `heartbeats`: role → {pid, phase, at}. `sample`: {gpu, ram, disk} as last measured. `now`: µs.
     """
     run = state.run.current
     latest = state.run.runs[state.run.latest] if state.run.latest else None
-    newest = _newest(steps, latest)
+    newest = _newest(steps)
     status, waiting_for = _status(state, heartbeats, now)
     validation = latest.validations[-1] if latest and latest.validations else None
-    done = newest["step"] if newest else (run.step if run else 0)
+    begun = run is not None and newest is not None and newest["run"] == run.id
+    done = newest["step"] if newest and begun else (run.step if run else 0)
     per_step = _seconds_per_step(steps)
     eta = per_step * (run.steps_planned - done) if run and per_step and status == "training" else None
     target = run.global_step - run.step + run.steps_planned if run else None
@@ -52,7 +53,7 @@ def document(
         "current_version": state.versions.current,
         "current_step": newest["global_step"] if newest else state.run.global_step,
         "total_steps": target,
-        "run": _run(run, done, newest) if run else None,
+        "run": _run(run, done) if run else None,
         "current_file": run.file if run else None,
         "loss": newest["loss"] if newest else None,
         "validation_loss": validation.loss if validation else None,
@@ -113,7 +114,7 @@ def _status(state: State, heartbeats: Heartbeats, now: int) -> tuple[str, str | 
     return "idle", None
 
 
-def _run(run: Run, done: int, newest: dict[str, Any] | None) -> dict[str, Any]:
+def _run(run: Run, done: int) -> dict[str, Any]:
     per_epoch = max(1, -(-run.steps_planned // max(1, run.epochs)))
     return {
         "id": run.id,
@@ -122,21 +123,21 @@ def _run(run: Run, done: int, newest: dict[str, Any] | None) -> dict[str, Any]:
         "step": done,
         "steps_planned": run.steps_planned,
         "epoch": min(run.epochs, done // per_epoch + 1),
-        "attempt": newest["attempt"] if newest else run.attempt,
+        "attempt": run.attempt,
     }
 
 
-def _newest(steps: Sequence[Recorded], latest: Run | None) -> dict[str, Any] | None:
+def _newest(steps: Sequence[Recorded]) -> dict[str, Any] | None:
     """The newest step's numbers; a value that is not finite or not known is null, never 0."""
     for recorded in reversed(steps):
         event = recorded.event
-        if isinstance(event, StepsCompleted) and latest is not None and event.run == latest.id:
+        if isinstance(event, StepsCompleted):
             last = event.n - 1
             row = {metric: _finite(curves.values(event, metric)[last]) for metric in curves.METRICS}
             return row | {
+                "run": event.run,
                 "step": event.first_step + last,
                 "global_step": event.first_global_step + last,
-                "attempt": event.attempt,
             }
     return None
 

@@ -71,7 +71,7 @@ class Now:
 
     state: State
     document: dict[str, Any]  # the status document
-    steps: Recorded | None  # the newest StepsCompleted of the newest run
+    steps: Recorded | None  # the newest StepsCompleted
     notable: tuple[Recorded, ...]  # newest first
     head: int  # seq
     at: int  # µs
@@ -102,8 +102,7 @@ class Present:
         with self._lock:
             head = self.log.head()
             state = self._follower.catch_up()
-            latest = state.run.latest
-            steps = self.log.last(STEPS_READ, StepsCompleted, stream=f"run/{latest}") if latest else []
+            steps = self.log.last(STEPS_READ, StepsCompleted)
             # what came in between the reads is shown as well: its position counts
             head = max(head, state.seq, steps[-1].seq if steps else 0)
             beats = self.log.heartbeats()

@@ -28,7 +28,7 @@ def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> No
     _, log = open_cli_log(workspace)
     state, beats = state_at(log), log.heartbeats()
     sample = beats.get("daemon", {}).get("sample")
-    found = document(state, newest_steps(log, state), beats, json.loads(sample) if sample else {}, now_us())
+    found = document(state, newest_steps(log), beats, json.loads(sample) if sample else {}, now_us())
     show(found, as_json, _words)
 
 

@@ -112,7 +112,7 @@ def _ignore(service: Service, path: Path, refusal: NotTakeable) -> None:
 
 def _take(service: Service, path: Path, seen: Look) -> None:
     by_hand = path.is_relative_to(service.workspace.queue)
-    if by_hand and _moved_by_hand(service, path, seen):
+    if _is_back(service, path, seen, by_hand):
         return
     folder = arriving(service)
     folder.mkdir(exist_ok=True, mode=0o700)
@@ -139,18 +139,32 @@ def _take(service: Service, path: Path, seen: Look) -> None:
         path.unlink()
 
 
-def _moved_by_hand(service: Service, path: Path, seen: Look) -> bool:
-    """A file the log knows, found in another waiting folder: the person's move becomes a fact."""
-    entries = service.state().queue.entries
-    missing = [e for e in entries.values() if e.placed and not (service.workspace.root / e.placed).exists()]
-    if not any(service.state().inbox.files[e.sha256].size_bytes == seen.size for e in missing):
+#: Where a file was never trained to an end: dropped into the inbox again it is the file itself, no duplicate.
+UNTRAINED = ("waiting", "validating", "removed")
+
+
+def _is_back(service: Service, path: Path, seen: Look, by_hand: bool) -> bool:
+    """A file the log misses at its place, found elsewhere: moved by a person, or dropped after a loss."""
+    state = service.state()
+    missing = [
+        entry
+        for entry in state.queue.entries.values()
+        if entry.placed is not None
+        and (by_hand or entry.state in UNTRAINED)
+        and state.inbox.files[entry.sha256].size_bytes == seen.size
+        and not (service.workspace.root / entry.placed).exists()
+    ]
+    if not missing:
         return False
     sha256 = sha256_of(path)
     with service.places:
-        entry = next((e for e in missing if e.sha256 == sha256), None)
-        if entry is None or look(path) != seen:
+        where = service.workspace.relative(path)
+        if all(sha256 != e.sha256 for e in missing) or look(path) != seen or printable(where) != where:
             return False
-        where, priority = service.workspace.relative(path), path.parent.name
+        entry = service.state().queue.entries[sha256]  # again: it may have been on its way a moment ago
+        if entry.placed is not None and (service.workspace.root / entry.placed).exists():
+            return False
+        priority = path.parent.name if by_hand else priority_of(_original(service, path))
         facts: list[Event] = [FilePlaced(sha256=sha256, path=where)]
         if entry.state in ("waiting", "validating"):
             if entry.priority != priority:

@@ -22,7 +22,7 @@ def document(service: Service) -> dict[str, Any]:
     state = service.state()
     heartbeats = service.log.heartbeats()
     sample = heartbeats.get("daemon", {}).get("sample")
-    steps = newest_steps(service.log, state)
+    steps = newest_steps(service.log)
     return status.document(state, steps, heartbeats, json.loads(sample) if sample else {}, now_us())
 
 

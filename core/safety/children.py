@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.logbook import newest_steps
 from db.notes import read_note
 from db.processes import PARENT
 from db.workspace import Workspace
@@ -72,8 +71,8 @@ def ending(child: Child, state: State, log: Log, workspace: Workspace, *, asked:
         return ProcessExited(role=child.role, pid=pid, exit_code=code, reason=reason)
     name = signal.Signals(-code).name if code < 0 else None
     run = state.run.current if child.role == "trainer" else None
-    steps = newest_steps(log, state, n=1) if run is not None else []
-    newest = steps[-1].event if steps else None
+    recorded = log.newest(StepsCompleted, stream=f"run/{run.id}") if run is not None else None
+    newest = recorded.event if recorded is not None else None
     reached = newest.first_step + newest.n - 1 if isinstance(newest, StepsCompleted) else 0
     error = f"killed by {name}" if name else read_note(workspace.notes, child.role) or f"exit code {code}"
     return ProcessCrashed(
