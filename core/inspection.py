@@ -42,7 +42,8 @@ def inspect(workspace: Workspace, state: State, *, deep: bool) -> list[Problem]:
 
 
 def _files(workspace: Workspace, state: State, deep: bool) -> Iterator[Problem]:
-    placed = [(e.sha256, e.placed, e.since) for e in state.queue.entries.values()]
+    # what is lost is told already
+    placed = [(e.sha256, e.placed, e.since) for e in state.queue.entries.values() if not e.lost]
     placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values()]
     for sha256, where, seq in placed:
         if where is None:

@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PARENT = "EVERTRAIN_PARENT_PID"
+GLANCE_SECONDS = 0.5
 
 
 class RoleTaken(Exception):
@@ -29,16 +31,24 @@ class RoleLock:
         self._path = locks / f"{role}.lock"
         self._file: int | None = None
 
-    def acquire(self) -> "RoleLock":
-        """Take the role at once. Raises RoleTaken naming the holder."""
+    def acquire(self, patience: float = 0.0) -> "RoleLock":
+        """Take the role. Raises RoleTaken naming the holder.
+
+        `patience` in seconds: `holder` takes any lock for a glance, so a role that must be had asks again.
+        """
         self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid = _holder(file)
-            os.close(file)
-            raise RoleTaken(self.role, pid) from error
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                pid = _holder(file)
+                if time.monotonic() >= deadline:
+                    os.close(file)
+                    raise RoleTaken(self.role, pid) from error
+            time.sleep(0.01)
         os.ftruncate(file, 0)
         os.pwrite(file, json.dumps({"pid": os.getpid(), "role": self.role}).encode(), 0)
         self._file = file
@@ -52,7 +62,7 @@ class RoleLock:
             self._file = None
 
     def __enter__(self) -> "RoleLock":
-        return self if self._file is not None else self.acquire()
+        return self if self._file is not None else self.acquire(GLANCE_SECONDS)
 
     def __exit__(self, *error: object) -> None:
         self.release()

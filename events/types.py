@@ -238,6 +238,15 @@ class FileRemoved(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileLost(Event):
+    """Its bytes are no longer where they were placed, nor anywhere else: a waiting file leaves the queue."""
+
+    STREAM: ClassVar[str] = "file/{sha256}"
+    sha256: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilePlaced(Event):
     """Where the file now lies: the result of every move between folders."""
 

@@ -8,6 +8,7 @@ from immutables import Map
 from events.types import (
     AttemptStarted,
     FileDuplicate,
+    FileLost,
     FilePlaced,
     FileQueued,
     FileReceived,
@@ -42,6 +43,7 @@ class Entry:
     trainable_tokens: int | None = None
     attempts: int = 0
     reason: str | None = None
+    lost: bool = False  # its bytes are gone from disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,12 @@ def apply(state: Queue, recorded: Recorded) -> Queue:
         case FileDuplicate():
             return replace(state, duplicates=state.duplicates + 1)
         case FilePlaced(sha256=sha256, path=path, duplicate=None) if sha256 in state.entries:
-            return _put(state, replace(state.entries[sha256], placed=path))
+            return _put(state, replace(state.entries[sha256], placed=path, lost=False))
+        case FileLost(sha256=sha256, path=path):
+            if state.entries[sha256].state in ("waiting", "validating"):
+                state = _dequeue(state, sha256)
+                state = _set(state, sha256, state="removed", since=seq, reason=f"gone from {path}")
+            return _set(state, sha256, lost=True)
         case FileValidated() as e:
             return _set(state, e.sha256, rows=e.rows, trainable_tokens=e.trainable_tokens)
         case FileRejected() as e:
@@ -144,7 +151,7 @@ def _set(state: Queue, sha256: str, /, **changes: Any) -> Queue:
 
 def _put(state: Queue, entry: Entry) -> Queue:
     entries = state.entries.set(entry.sha256, entry)
-    at_home = entry.placed is not None and entry.placed.rpartition("/")[0] == folder(entry)
+    at_home = entry.lost or (entry.placed is not None and entry.placed.rpartition("/")[0] == folder(entry))
     unsettled = state.unsettled
     if at_home and entry.sha256 in unsettled:
         unsettled = unsettled.delete(entry.sha256)

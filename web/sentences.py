@@ -6,7 +6,9 @@ from events.types import (
     AlertCleared,
     AlertRaised,
     AttemptStarted,
+    CheckpointDeleted,
     CheckpointQuarantined,
+    CheckpointRetired,
     CheckpointSaved,
     ConfigChanged,
     ConfigRefused,
@@ -14,6 +16,7 @@ from events.types import (
     Event,
     FileDuplicate,
     FileIgnored,
+    FilePlaced,
     FileQueued,
     FileReceived,
     FileRejected,
@@ -27,6 +30,7 @@ from events.types import (
     PhaseEntered,
     ProcessCrashed,
     ProcessExited,
+    ProcessRestarted,
     ProcessStarted,
     Recorded,
     RemoveRequested,
@@ -111,6 +115,8 @@ def say(event: Event, state: State) -> str:
             | MoveRequested(sha256=sha, priority=priority)
         ):
             return f"{_name(state, sha)} → {priority}"
+        case FilePlaced(path=path):
+            return path
         case RemoveRequested(sha256=sha) | RetryRequested(sha256=sha):
             return _name(state, sha)
         case RequestRefused(request=request, reason=reason):
@@ -172,6 +178,10 @@ def _running(event: Event) -> str:
             return f"{role}: {error}"
         case ProcessStarted(role=role, pid=pid) | ProcessExited(role=role, pid=pid):
             return f"{role}, pid {pid}"
+        case ProcessRestarted(role=role, crashes=crashes):
+            return f"{role}, after {count(crashes)} crashes in a row"
+        case CheckpointRetired(path=path) | CheckpointDeleted(path=path):
+            return path
         case PhaseEntered(role=role, phase=phase):
             return f"{role}: {phase}"
         case ResourcesSampled(columns=columns):

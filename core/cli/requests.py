@@ -52,7 +52,7 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     from db.processes import RoleLock, RoleTaken
 
     try:
-        with RoleLock(workspace.locks, "daemon"):
+        with RoleLock(workspace.locks, "daemon").acquire():
             service = Service(workspace, log)
             answer(service)
             arrange(service)

@@ -170,4 +170,6 @@ def _retry(state: State, request: Request) -> list[Event]:
         return _refuse(request, "no such file")
     if entry.state not in REOPENABLE:
         return _refuse(request, f"{entry.name} is {entry.state} already")
+    if entry.lost:
+        return _refuse(request, f"the bytes of {entry.name} are gone from disk: drop the file again")
     return [FileReopened(sha256=entry.sha256, priority=entry.priority, request=request.seq)]

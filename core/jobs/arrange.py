@@ -11,7 +11,7 @@ from typing import Any
 from core.files import fsync_folder, move, sha256_of, write_atomic
 from core.jobs.poll import arriving
 from core.jobs.service import Service
-from events.types import DriftFound, FilePlaced
+from events.types import DriftFound, FileLost, FilePlaced
 from projections.fold import State
 from projections.inbox import Duplicate
 from projections.queue import Entry, folder
@@ -62,11 +62,12 @@ def _settle(service: Service, state: State, entry: Entry) -> None:
     sources = [root / entry.placed] if entry.placed is not None else []
     source = next((p for p in [*sources, arriving(service) / entry.sha256] if p.exists()), None)
     if source is None and not (target.exists() and sha256_of(target) == entry.sha256):
+        where = entry.placed or service.workspace.relative(target)
         service.append(
-            FilePlaced(sha256=entry.sha256, path=service.workspace.relative(target)),
+            FileLost(sha256=entry.sha256, path=where),
             DriftFound(
                 kind="file_missing",
-                path=service.workspace.relative(target),
+                path=where,
                 detail=f"the bytes of {entry.name} are not on disk",
                 remedy="its tokens are trained on as long as they are stored; for a retry drop it again",
             ),

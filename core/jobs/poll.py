@@ -23,9 +23,9 @@ from events.types import (
     Event,
     FileDuplicate,
     FileIgnored,
+    FileLost,
     FilePlaced,
     FileReceived,
-    FileRemoved,
     FileReopened,
     FileReprioritized,
 )
@@ -152,7 +152,7 @@ def _is_back(service: Service, path: Path, seen: Look, by_hand: bool) -> bool:
         if entry.placed is not None
         and (by_hand or entry.state in UNTRAINED)
         and state.inbox.files[entry.sha256].size_bytes == seen.size
-        and not (service.workspace.root / entry.placed).exists()
+        and (entry.lost or not (service.workspace.root / entry.placed).exists())
     ]
     if not missing:
         return False
@@ -192,7 +192,7 @@ def _missing(service: Service, unsettled: set[Path]) -> bool:
         for entry in gone:
             assert entry.placed is not None
             service.append(
-                FileRemoved(sha256=entry.sha256, reason=f"gone from {entry.placed}"),
+                FileLost(sha256=entry.sha256, path=entry.placed),
                 DriftFound(
                     kind="file_missing",
                     path=entry.placed,

@@ -18,7 +18,11 @@ class Interrupted(Exception):
 def validate(service: Service) -> bool:
     """Check the file that has waited longest. True: there was one."""
     state = service.state()
-    unchecked = [e for e in state.queue.entries.values() if e.state == "validating" and e.placed]
+    unchecked = [
+        entry
+        for entry in state.queue.entries.values()
+        if entry.state == "validating" and entry.placed and (service.workspace.root / entry.placed).exists()
+    ]
     if not unchecked:
         return False
     entry = min(unchecked, key=lambda e: e.since)

@@ -16,6 +16,7 @@ from events.types import (
     Event,
     FileDuplicate,
     FileIgnored,
+    FileLost,
     FilePlaced,
     FileQueued,
     FileReceived,
@@ -168,6 +169,8 @@ def rich() -> Tale:
     tale.tell(FileReprioritized(sha256=sha("b"), priority="normal", request=asked))
     asked = tale.tell(RemoveRequested(sha256=sha("e")))
     tale.tell(FileRemoved(sha256=sha("e"), reason="removed by request", request=asked))
+    tale.tell(FileLost(sha256=sha("e"), path="queue/failed/e.jsonl"))
+    tale.tell(FilePlaced(sha256=sha("e"), path="queue/failed/e.jsonl"))
     asked = tale.tell(RetryRequested(sha256=sha("e")))
     tale.tell(FileReopened(sha256=sha("e"), priority="low", request=asked))
     tale.starts("c", "r1")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from core.files import sha256_of
+from core.inspection import inspect
 from core.jobs.arrange import arrange
+from core.jobs.dispatch import answer
 from core.jobs.poll import poll
 from core.jobs.service import Service
 from core.jobs.validate import validate
@@ -21,6 +23,7 @@ from events.types import (
     FileRemoved,
     FileReopened,
     FileReprioritized,
+    RequestRefused,
     RetryRequested,
 )
 from tests.core.jobs.work import drop, entry, facts, places, rows, take_in, train_one
@@ -253,9 +256,24 @@ def test_a_waiting_file_that_was_deleted_leaves_the_queue_visibly(service: Servi
 
     assert "removed" == entry(service, "a.jsonl").state
     assert ["b.jsonl"] == [service.state().queue.entries[key].name for key in service.state().queue.waiting]
-    assert "file_missing" in {
+    assert ["file_missing"] == [
         each.kind for each in facts(service, DriftFound) if isinstance(each, DriftFound)
-    }
+    ]
+    assert [] == inspect(service.workspace, service.state(), deep=True)
+
+
+def test_a_lost_file_cannot_be_retried_until_its_bytes_are_there_again(service: Service) -> None:
+    drop(service, "a.jsonl")
+    take_in(service)
+    (service.workspace.queue / "normal" / "a.jsonl").unlink()
+    take_in(service)
+    service.log.append(RetryRequested(sha256=entry(service, "a.jsonl").sha256))
+    answer(service)
+
+    (refused,) = facts(service, RequestRefused)
+    assert isinstance(refused, RequestRefused)
+    assert "drop the file again" in refused.reason
+    assert "removed" == entry(service, "a.jsonl").state
 
 
 def test_a_file_deleted_before_its_check_leaves_the_queue_without_an_error(service: Service) -> None:
