@@ -40,6 +40,7 @@ def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int
     heads: dict[int, str] = {}
     wanted = anchors or {}
     try:
+        connection.execute("BEGIN")  # one moment for every read below, while others go on appending
         for (line,) in connection.execute("PRAGMA integrity_check(20)"):
             if line != "ok":
                 problems.append(Problem("sqlite", None, None, line))
@@ -82,6 +83,9 @@ def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int
             held = next(rows, None)
     except driver().DatabaseError as error:  # SQLite itself gives up, or a text is no UTF-8 any more
         problems.append(Problem("sqlite", expected, None, f"cannot be read from here on: {error}"))
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
     for seq, hash_hex in wanted.items():
         if heads.get(seq) != hash_hex and len(problems) < most:
             problems.append(
