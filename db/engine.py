@@ -60,6 +60,11 @@ def driver() -> ModuleType:
     return module
 
 
+def damage() -> tuple[type[Exception], ...]:
+    """What reading a damaged file raises: SQLite's errors, and text that is no UTF-8 (even theirs)."""
+    return (driver().DatabaseError, UnicodeDecodeError)
+
+
 def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any:
     """A connection in autocommit mode (`isolation_level=None`): transactions begin by name only.
 
@@ -84,7 +89,7 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any
                 )
         if read_only:
             connection.execute("PRAGMA query_only=1")
-    except module.DatabaseError as error:
+    except damage() as error:
         connection.close()
         raise LogDamaged(
             f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db.engine import LogDamaged, busy, connect, driver, immediate, retry_busy
+from db.engine import LogDamaged, busy, connect, damage, immediate, retry_busy
 from db.migrate import migrate, schema_version
 from events.chain import GENESIS, link
 from events.codec import decode, encode, stream_of
@@ -48,7 +48,7 @@ class Log:
         self._write = connect(path, create=create)
         try:
             migrate(self._write)
-        except driver().DatabaseError as error:
+        except damage() as error:
             if busy(error):
                 raise
             raise LogDamaged(f"{path}: its schema is not the one it was made with ({error})") from error

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from db.engine import driver
+from db.engine import damage
 from events.chain import GENESIS, link
 from events.codec import UnknownFact, decode
 from events.log import COLUMNS
@@ -81,7 +81,7 @@ def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int
         while held is not None and len(problems) < most:
             problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
             held = next(rows, None)
-    except driver().DatabaseError as error:  # SQLite itself gives up, or a text is no UTF-8 any more
+    except damage() as error:
         problems.append(Problem("sqlite", expected, None, f"cannot be read from here on: {error}"))
     finally:
         if connection.in_transaction:
@@ -116,6 +116,6 @@ def _undecodable(batch: list[Any]) -> list[Problem]:
     for row in batch:
         try:
             decode(row[4], row[5], row[8])
-        except (ValueError, KeyError, UnknownFact) as error:  # msgspec's errors are ValueErrors
+        except (ValueError, TypeError, KeyError, UnknownFact) as error:  # msgspec's errors are ValueErrors
             found.append(Problem("unreadable", row[0], None, f"{type(error).__name__}: {str(error)[:200]}"))
     return found

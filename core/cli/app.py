@@ -46,7 +46,7 @@ def run() -> None:
 
 def _known(error: Exception) -> tuple[str, int]:
     """Sentence and exit code of an error that is an answer; any other goes on as it is."""
-    from db.engine import LogUnreadable, driver
+    from db.engine import LogUnreadable, damage
     from db.processes import RoleTaken
 
     if isinstance(error, RoleTaken):
@@ -55,7 +55,7 @@ def _known(error: Exception) -> tuple[str, int]:
         return str(error), FAILED
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}", FAILED
-    if isinstance(error, driver().DatabaseError):
+    if isinstance(error, damage()):
         return f"the log could not be read or written ({error}): run `evertrain verify`", FAILED
     raise error
 
