@@ -38,7 +38,8 @@ def _words(found: dict[str, Any]) -> str:
 
     lines = [f"{found['status']}" + (f": {found['waiting_for']}" if found["waiting_for"] else "")]
     if run := found["run"]:
-        eta = f", about {found['eta_seconds'] / 60:.0f} min left" if found["eta_seconds"] is not None else ""
+        left = found["eta_seconds"]
+        eta = "" if left is None else ", under a minute left" if left < 60 else f", about {left / 60:.0f} min left"
         lines.append(f"  {run['file']}: step {run['step']:,} of {run['steps_planned']:,}{eta}")
     lines.append(f"  step {found['current_step']:,} in all, version {found['current_version'] or '–'}")
     lines.append(
