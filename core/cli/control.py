@@ -38,8 +38,7 @@ def _words(found: dict[str, Any]) -> str:
 
     lines = [f"{found['status']}" + (f": {found['waiting_for']}" if found["waiting_for"] else "")]
     if run := found["run"]:
-        left = found["eta_seconds"]
-        eta = "" if left is None else ", under a minute left" if left < 60 else f", about {left / 60:.0f} min left"
+        eta = f", {_left(found['eta_seconds'])}" if found["eta_seconds"] is not None else ""
         lines.append(f"  {run['file']}: step {run['step']:,} of {run['steps_planned']:,}{eta}")
     lines.append(f"  step {found['current_step']:,} in all, version {found['current_version'] or '–'}")
     lines.append(
@@ -50,6 +49,10 @@ def _words(found: dict[str, Any]) -> str:
     lines.append(f"  waiting: {waiting}; completed {found['completed']}, failed {found['failed']}")
     lines += [f"  {alert['severity']}: {alert['detail']}" for alert in found["alerts"]]
     return "\n".join(lines)
+
+
+def _left(seconds: float) -> str:
+    return "under a minute left" if seconds < 60 else f"about {seconds / 60:.0f} min left"
 
 
 def pause(
