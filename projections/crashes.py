@@ -26,7 +26,7 @@ class Meaning:
 MEANINGS: dict[str, Meaning] = {
     "cuda_oom": Meaning(
         "the GPU's memory was full",
-        "Lower max_length, set gradient_checkpointing to true, end other programs on the GPU (nvidia-smi).",
+        "Lower max_length, set gradient_checkpointing to true, or end other GPU programs (nvidia-smi).",
     ),
     "cuda_error": Meaning(
         "the GPU or its driver reported an error",
