@@ -514,6 +514,10 @@ class ProcessCrashed(Event):
     error: str  # exception type and place, or the signal's name; never row text
     run: str | None = None  # the run it was executing
     step: int | None = None  # the furthest step of that run in the log
+    category: str = "unknown"  # one of projections.crashes.MEANINGS
+    phase: str | None = None  # what it was doing, by its last heartbeat
+    frames: tuple[str, ...] = ()  # places in the code, innermost last; never what they worked on
+    resources: dict[str, int] = field(default_factory=dict)  # memory and GPU of the newest sample before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

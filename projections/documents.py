@@ -1,4 +1,4 @@
-"""The documents: queue, versions and events in the shapes of the contract, for pages and commands alike."""
+"""The documents: queue, versions, crashes, events in the contract's shapes, for pages and commands alike."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import msgspec
 
 from events.codec import encode
 from events.types import Recorded
+from projections.crashes import Crash
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
 from projections.status import iso
@@ -86,6 +87,35 @@ def version(state: State, one: Version) -> dict[str, Any]:
 def versions(state: State) -> list[dict[str, Any]]:
     """Every version, oldest first."""
     return [version(state, state.versions.versions[name]) for name in state.versions.order]
+
+
+def crash(one: Crash) -> dict[str, Any]:
+    """One crash in the shape of the contract."""
+    return {
+        "id": one.id,
+        "at": iso(one.at),
+        "process": one.role,
+        "cause": one.cause,
+        "category": one.category,
+        "advice": one.meaning.advice,
+        "signal": one.signal,
+        "exit_code": one.exit_code,
+        "seq": one.seq,
+    }
+
+
+def crash_report(one: Crash) -> dict[str, Any]:
+    """The same with all of its evidence."""
+    return crash(one) | {
+        "signature": one.signature,
+        "error": one.error,
+        "phase": one.phase,
+        "run": one.run,
+        "step": one.step,
+        "frames": list(one.frames),
+        "resources": dict(sorted(one.resources.items())),
+        "state_before": one.seq - 1,
+    }
 
 
 def event(recorded: Recorded) -> dict[str, Any]:

@@ -18,8 +18,9 @@ from events.types import (
     Recorded,
     TrainingFailed,
 )
+from projections.crashes import Crash, crash
 
-VERSION = 1
+VERSION = 2
 CRASHES_KEPT = 50
 DRIFTS_KEPT = 50
 
@@ -35,18 +36,6 @@ class Process:
     since: int  # µs of the last change
     started_at: int = 0  # µs
     crashes: int = 0  # in a row
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    seq: int
-    at: int
-    role: str
-    exit_code: int | None
-    signal: str | None
-    error: str
-    run: str | None
-    step: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +76,7 @@ def apply(state: Health, recorded: Recorded) -> Health:
             known = state.processes.get(e.role)
             healthy = known is not None and known.started_at and at - known.started_at >= HEALTHY_US
             crashes = 1 if known is None or healthy else known.crashes + 1
-            crash = Crash(seq, at, e.role, e.exit_code, e.signal, e.error, e.run, e.step)
-            state = replace(state, crashes=(*state.crashes[-CRASHES_KEPT + 1 :], crash))
+            state = replace(state, crashes=(*state.crashes[-CRASHES_KEPT + 1 :], crash(recorded)))
             started = known.started_at if known else 0
             return _process(state, e.role, Process(e.pid, "crashed", None, at, started, crashes))
         case ProcessRestarted():

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from db.workspace import Workspace
-from web import actions, guard, pages
+from web import actions, crashes, guard, pages
 from web.forms import BadForm
 from web.monitor import Monitor
 from web.render import page
@@ -30,6 +30,9 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route("/versions.json", pages.versions_json),
     Route("/versions/{id}.json", pages.version_json),
     Route("/versions/{id}", pages.version),
+    Route("/crashes", crashes.crashes),
+    Route("/crashes.json", crashes.crashes_json),
+    Route("/crashes/{id}/before.json", crashes.before_json),
     Route("/audit", pages.audit_page),
     Route("/audit.json", pages.audit_json),
     Route("/events/{seq}.json", pages.event_json),

@@ -48,6 +48,7 @@ CHANNELS = {
     "history": _overview(True),
     "queue": Channel(views.queue, (), ("nav", "queue-now", "queue-waiting", "queue-ended")),
     "versions": Channel(views.versions, (), ("nav", "versions-list")),
+    "crashes": Channel(views.crashes, (), ("nav", "crashes-list")),
     "audit": Channel(views.common, (), ("nav", "head")),
 }
 

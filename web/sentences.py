@@ -174,8 +174,8 @@ def _running(event: Event) -> str:
             return f"{path}: {detail}"
         case JobFailed(job=job, error=error):
             return f"{job}: {error}"
-        case ProcessCrashed(role=role, error=error):
-            return f"{role}: {error}"
+        case ProcessCrashed(role=role, error=error, category=category):
+            return f"{role}, {category}: {error}"
         case ProcessStarted(role=role, pid=pid) | ProcessExited(role=role, pid=pid):
             return f"{role}, pid {pid}"
         case ProcessRestarted(role=role, crashes=crashes):

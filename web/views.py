@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from projections import documents
+from projections.crashes import grouped
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
 from projections.versions import Version
@@ -184,3 +185,9 @@ def versions(now: Now) -> dict[str, Any]:
     """The versions page."""
     found = newest_versions(now.state)
     return common(now) | {"versions": found[:VERSIONS_SHOWN], "versions_count": len(found)}
+
+
+def crashes(now: Now) -> dict[str, Any]:
+    """The crashes page: the newest, equal ones together."""
+    found = now.state.health.crashes
+    return common(now) | {"groups": grouped(found), "crashes_count": len(found)}

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from core.decide import idle
+from core.decide.crash import PHRASES
 from core.jobs.arrange import arrange, sweep
 from core.jobs.publish import show_current
 from core.jobs.retention import retention
@@ -32,7 +33,7 @@ def main() -> int:
     parser.add_argument("--until-idle", action="store_true")
     given = parser.parse_args()
     workspace = Workspace(given.workspace)
-    with leave_note(workspace.notes, "daemon"):
+    with leave_note(workspace.notes, "daemon", PHRASES):
         lock = _lock(workspace)
         stop = Stop().install()
         log = open_log(workspace, "daemon")

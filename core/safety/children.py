@@ -8,10 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from db.notes import read_note
+from core.decide.crash import Evidence, analyse
+from core.safety import evidence
+from db.notes import forget_note
 from db.processes import PARENT
 from db.workspace import Workspace
-from events.log import Log
+from events.log import Log, now_us
 from events.types import Event, ProcessCrashed, ProcessExited, StepsCompleted
 from projections.fold import State
 
@@ -29,6 +31,7 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     not_before: float = 0.0
+    oom_kills: int | None = None  # of the kernel, at the start
     wanted: bool = True
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -44,6 +47,9 @@ class Child:
         workspace.notes.mkdir(parents=True, exist_ok=True, mode=0o700)
         workspace.temporary.mkdir(parents=True, exist_ok=True, mode=0o700)
         environment = {**os.environ, **workspace.environment(), **self.environment, PARENT: str(os.getpid())}
+        environment["PYTHONFAULTHANDLER"] = "1"  # a fatal signal leaves the places of its calls
+        forget_note(workspace.notes, self.role)
+        self.oom_kills = evidence.oom_kills()
         with (workspace.notes / f"{self.role}.err").open("wb") as errors:
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", *self.command],
@@ -74,13 +80,22 @@ def ending(child: Child, state: State, log: Log, workspace: Workspace, *, asked:
     recorded = log.newest(StepsCompleted, stream=f"run/{run.id}") if run is not None else None
     newest = recorded.event if recorded is not None else None
     reached = newest.first_step + newest.n - 1 if isinstance(newest, StepsCompleted) else 0
-    error = f"killed by {name}" if name else read_note(workspace.notes, child.role) or f"exit code {code}"
+    said = evidence.words(workspace, child.role)
+    phase = evidence.phase(log, child.role, pid)
+    killed = (evidence.oom_kills() or 0) - child.oom_kills if child.oom_kills is not None else 0
+    finding = analyse(
+        Evidence(child.role, code if code >= 0 else None, name, killed, said.raised, phase, said.frames)
+    )
     return ProcessCrashed(
         role=child.role,
         pid=pid,
         exit_code=code if code >= 0 else None,
         signal=name,
-        error=error,
+        error=f"killed by {name}" if name else said.error or f"exit code {code}",
         run=run.id if run is not None else None,
         step=reached if run is not None else None,
+        category=finding.category,
+        phase=phase,
+        frames=said.frames,
+        resources=evidence.resources(log, now_us()),
     )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
+from core.decide.crash import Evidence, analyse
 from core.decide.dispatch import restart_delay, wants_trainer
 from core.logbook import follow, open_log
 from core.safety.children import PORT_TAKEN, ROLE_TAKEN, Child, ending
@@ -159,6 +160,7 @@ class Watchdog:
                         exit_code=None,
                         signal=None,
                         error="gone without a word: killed with its watchdog, or the machine went down",
+                        category=analyse(Evidence(role, with_watchdog=True)).category,
                     )
                 )
 

@@ -10,6 +10,7 @@ import sys  # noqa: E402
 import time  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+from core.decide.crash import PHRASES  # noqa: E402
 from db.notes import leave_note  # noqa: E402
 from db.processes import RoleLock, RoleTaken, Stop, die_with_parent  # noqa: E402
 from db.workspace import Workspace  # noqa: E402
@@ -57,7 +58,7 @@ def serve(workspace: Workspace, stop: Stop, idle_seconds: float) -> int:
     heartbeat = Heartbeat(log, "trainer")
     heartbeat.beat("load", now=time.monotonic())
     try:
-        with leave_note(workspace.notes, "trainer"):
+        with leave_note(workspace.notes, "trainer", PHRASES):
             from core.train.record import Recorder
             from core.train.service import Service
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from core.settings import Settings
+from projections.crashes import MEANINGS
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [ROOT / "README.md", ROOT / "docs" / "QUICKSTART.md"]
@@ -23,9 +24,9 @@ def commands() -> set[str]:
     import click
     from typer.main import get_command
 
-    from core.cli import app, control, files, history, start, versions
+    from core.cli import app, control, crashes, files, history, start, versions
 
-    for module in (start, files, control, versions, history):
+    for module in (start, files, control, versions, crashes, history):
         module.register(app.app)
     found = set()
     whole = get_command(app.app)
@@ -75,3 +76,10 @@ def test_every_module_opens_with_a_sentence() -> None:
         for path in (ROOT / folder).rglob("*.py"):
             text = path.read_text(encoding="utf-8")
             assert not text.strip() or text.startswith('"""'), path
+
+
+def test_every_category_of_crash_is_explained_as_the_product_says_it() -> None:
+    text = (ROOT / "docs" / "TROUBLESHOOTING.md").read_text(encoding="utf-8")
+
+    for name, meaning in MEANINGS.items():
+        assert f"| `{name}` | {meaning.cause} | {meaning.advice} |" in text

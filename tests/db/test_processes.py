@@ -125,7 +125,9 @@ def test_a_note_names_the_place_and_never_the_text(tmp_path: Path) -> None:
         raise ValueError("secret row")
     note = (tmp_path / "notes" / "trainer.json").read_text()
 
-    assert "ValueError at" in (read_note(tmp_path / "notes", "trainer") or "")
+    read = read_note(tmp_path / "notes", "trainer")
+    assert read is not None and read["error"].startswith("ValueError at")
+    assert [["ValueError", "Exception"]] == [raised["types"] for raised in read["raised"]]
     assert "test_processes.py" in json.loads(note)["error"]
     assert "secret" not in note
 

@@ -53,6 +53,12 @@ def test_a_killed_watchdog_leaves_no_process_behind(stage: Stage) -> None:
     process.wait()
 
     wait(lambda: not stage.processes(), 5, "the children to be gone")
+    with stage.serving():
+        wait(lambda: stage.pid("daemon") is not None, 30, "the daemon")
+
+    told = [recorded.event for recorded in stage.facts(ProcessCrashed)]
+    gone = {e.role for e in told if isinstance(e, ProcessCrashed) and e.category == "gone"}
+    assert {"watchdog", "daemon", "monitor", "trainer"} == gone
 
 
 def test_a_dead_daemon_and_a_dead_monitor_are_started_again(stage: Stage) -> None:

@@ -6,12 +6,21 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from events.types import AlertRaised, FileDuplicate, FileRejected, StepsCompleted, TrainingFailed
+from events.types import (
+    AlertRaised,
+    FileDuplicate,
+    FileRejected,
+    ProcessCrashed,
+    StepsCompleted,
+    TrainingFailed,
+)
+from tests.facts import specimen
 from tests.web.story import Story, sha
 
-PAGES = ("/", "/queue", "/versions", "/versions/v0001", "/audit", "/events/1")
+PAGES = ("/", "/queue", "/versions", "/versions/v0001", "/audit", "/events/1", "/crashes")
 TWINS = (
     "/index.json", "/queue.json", "/versions.json", "/versions/v0001.json", "/audit.json", "/events/1.json",
+    "/crashes.json",
 )  # fmt: skip
 
 
@@ -32,7 +41,7 @@ def test_every_page_stands_by_itself(story: Story, client: TestClient, path: str
     assert not re.search(r"<script(?![^>]*\bsrc=)|\sstyle=|\son[a-z]+=|https?://", answer.text)
 
 
-@pytest.mark.parametrize("path", PAGES[:1] + PAGES[1:3] + ("/audit",))
+@pytest.mark.parametrize("path", PAGES[:1] + PAGES[1:3] + ("/audit", "/crashes"))
 def test_every_page_also_works_in_an_empty_workspace(client: TestClient, path: str) -> None:
     assert 200 == client.get(path).status_code
 
@@ -40,6 +49,7 @@ def test_every_page_also_works_in_an_empty_workspace(client: TestClient, path: s
 @pytest.mark.parametrize("path", TWINS)
 def test_every_page_has_a_twin_in_json(story: Story, client: TestClient, path: str) -> None:
     story.trained("a.jsonl", "v0001", "r1")
+    story.tell(specimen(ProcessCrashed))
     answer = client.get(path)
 
     assert 200 == answer.status_code

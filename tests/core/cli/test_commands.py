@@ -17,17 +17,18 @@ Run = Callable[..., Any]
 COMMANDS = [
     "init", "demo", "serve", "check", "add", "queue", "queue list", "queue move", "queue remove",
     "queue retry", "status", "pause", "resume", "skip", "stop", "versions", "versions list",
-    "versions show", "versions verify", "events", "events show", "replay", "rebuild", "verify",
+    "versions show", "versions verify", "crashes", "crashes list",
+    "crashes show", "events", "events show", "replay", "rebuild", "verify",
 ]  # fmt: skip
 
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     from typer.main import get_command
 
-    from core.cli import control, files, history, start, versions
+    from core.cli import control, crashes, files, history, start, versions
     from core.cli.app import app
 
-    for module in (start, files, control, versions, history):
+    for module in (start, files, control, versions, crashes, history):
         module.register(app)
     whole = get_command(app)
     for name in COMMANDS:

@@ -75,7 +75,7 @@ def test_an_error_leaves_a_note_that_quotes_no_row_and_exit_code_1(stand: Stand)
     assert 1 == serve(stand.workspace, Stop(), 0.0)
     note = read_note(stand.workspace.notes, "trainer")
     assert note is not None
-    assert note.startswith("ValueError at core/train/packed.py:")
+    assert note["error"].startswith("ValueError at core/train/packed.py:")
 
 
 def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> None:

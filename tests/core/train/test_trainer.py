@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from core.decide.crash import PHRASES, Evidence, analyse
+from core.safety.evidence import words
 from core.train import checkpoint, moments
 from core.train.attention import choose
 from core.train.packed import Batch, PackedModel, batch_of
 from core.train.refusals import NonFinite
 from core.train.trainer import MAX_GRAD_NORM, Figures, StepTrainer, Work
+from db.notes import leave_note
+from db.workspace import Workspace
 from tests.core.train.stand import VOCABULARY, tiny_network
 
 RATE = 1e-2
@@ -171,6 +175,19 @@ def test_three_in_a_row_end_the_run_two_and_two_do_not(stage: Callable[[], Stage
     with pytest.raises(NonFinite, match="lower learning_rate"):
         staged.train(poisoned(rows(6), staged.model, {2, 3, 4}), 6)
     assert 4 == staged.figures[-1].step
+
+
+def test_a_loss_that_is_no_number_is_named_so_by_the_crash_analysis(
+    stage: Callable[[], Stage], tmp_path: Path
+) -> None:
+    staged, workspace = stage(), Workspace(tmp_path / "workspace")
+    with pytest.raises(NonFinite), leave_note(workspace.notes, "trainer", PHRASES):
+        staged.train(poisoned(rows(6), staged.model, {2, 3, 4}), 6)
+    said = words(workspace, "trainer")
+    found = analyse(Evidence("trainer", 1, raised=said.raised, frames=said.frames))
+
+    assert "non_finite" == found.category
+    assert "core/train/trainer.py" in found.signature
 
 
 def test_nothing_is_read_ahead(stage: Callable[[], Stage]) -> None:

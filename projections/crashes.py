@@ -1,0 +1,203 @@
+"""The crashes: what each category means and advises, and one report per fact. Pure."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from immutables import Map
+
+from events.types import ProcessCrashed, Recorded
+
+UNKNOWN = "unknown"
+
+#: Where our own code lies: a place in it says more than the last call inside a library.
+OURS = ("core/", "db/", "events/", "projections/", "web/")
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What a category of crash says happened, and what a person can do."""
+
+    cause: str
+    advice: str
+
+
+#: Every category there is.
+MEANINGS: dict[str, Meaning] = {
+    "cuda_oom": Meaning(
+        "the GPU's memory was full",
+        "Lower max_length, set gradient_checkpointing to true, or end other GPU programs (nvidia-smi).",
+    ),
+    "cuda_error": Meaning(
+        "the GPU or its driver reported an error",
+        "Look for Xid lines in dmesg; when it comes again, reset the GPU or reboot, then check its health.",
+    ),
+    "memory_error": Meaning(
+        "the machine or a limit refused more memory",
+        "Free memory, raise the limit (ulimit -v, MemoryMax), or lower max_length.",
+    ),
+    "oom_killed": Meaning(
+        "it was killed, and the kernel killed for want of memory at that time",
+        "Free memory or add swap, raise the container's or unit's limit, or lower max_length.",
+    ),
+    "process_killed": Meaning(
+        "another program or person killed it",
+        "Find out who: the shell's history, systemd's journal, a batch system's limits. Training goes on.",
+    ),
+    "stopped": Meaning(
+        "it was asked to end by a signal that did not come from its watchdog",
+        "Stop the service through `evertrain stop` or its watchdog, not through one of its children.",
+    ),
+    "gone": Meaning(
+        "it ended together with its watchdog: a power cut, a reboot, or a kill of the whole group",
+        "Nothing, when that was meant; else look at the machine's journal of that time.",
+    ),
+    "segfault": Meaning(
+        "native code touched memory it must not touch",
+        "When it comes again: test the RAM, and install the pinned versions of torch and the driver anew.",
+    ),
+    "aborted": Meaning(
+        "native code gave up by itself (abort)",
+        "Read the last lines in .evertrain/notes; install the pinned versions of torch and the driver anew.",
+    ),
+    "illegal_instruction": Meaning(
+        "native code used an instruction that this processor lacks",
+        "Install builds of torch and its libraries made for this processor.",
+    ),
+    "disk_full": Meaning(
+        "the disk, or a quota on it, is full",
+        "Make space on the workspace's disk; it goes on by itself from the last checkpoint.",
+    ),
+    "io_error": Meaning(
+        "reading or writing failed",
+        "Look for disk errors in dmesg, and check the mount and the limit of open files (ulimit -n).",
+    ),
+    "file_not_found": Meaning(
+        "a file or folder it needs is not there",
+        "Run `evertrain verify --deep`: it names what is missing; put it back.",
+    ),
+    "permission_error": Meaning(
+        "it may not read or write a file",
+        "Make the workspace belong to the user who runs the service, on a file system mounted for writing.",
+    ),
+    "import_error": Meaning(
+        "a Python package is missing or broken",
+        "Install evertrain and its pinned packages anew into the environment that runs the service.",
+    ),
+    "connection_error": Meaning(
+        "a connection failed",
+        "Check network and address; training itself needs none.",
+    ),
+    "timeout": Meaning(
+        "something took longer than it may",
+        "Look at the load of machine and disk; when the place is always the same, that is what hangs.",
+    ),
+    "multiprocessing_error": Meaning(
+        "a worker process of it failed",
+        "Look at memory and /dev/shm: workers die first when either is short.",
+    ),
+    "non_finite": Meaning(
+        "loss or gradient was not a number for several steps in a row",
+        "Lower learning_rate, or look at the file for rows that are far from the others; then retry it.",
+    ),
+    "bad_config": Meaning(
+        "config.json cannot be used",
+        "Correct the key it names; `evertrain status` says when the settings are accepted.",
+    ),
+    "refused": Meaning(
+        "it found something it must not train with, and says what",
+        "Do what the error says; the queue waits.",
+    ),
+    "log_error": Meaning(
+        "the log could not be read or written",
+        "Run `evertrain verify`, and check the disk the workspace lies on.",
+    ),
+    "assertion_error": Meaning(
+        "a thing that must always hold did not",
+        "A fault of the software or of the machine's memory: report it with this crash's signature.",
+    ),
+    "key_error": Meaning(
+        "something was looked up that is not there",
+        "A fault of the software, or a base model with unusual files: report it with this crash's signature.",
+    ),
+    "value_error": Meaning(
+        "a value was not acceptable",
+        "When one file always ends so, look at its report; else report it with this crash's signature.",
+    ),
+    "type_error": Meaning(
+        "a thing was not of the kind that was expected",
+        "Compare the installed packages with the pinned ones; else report it with this crash's signature.",
+    ),
+    "runtime_error": Meaning(
+        "a library gave up",
+        "The place tells which one; compare the installed packages with the pinned ones.",
+    ),
+    UNKNOWN: Meaning(
+        "there is not enough evidence to say",
+        "Look at the facts just before it and at the last lines in .evertrain/notes.",
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """One death with its evidence; `seq` is also the log position of its fact."""
+
+    seq: int
+    at: int  # µs
+    role: str
+    exit_code: int | None
+    signal: str | None
+    error: str
+    run: str | None
+    step: int | None
+    category: str = UNKNOWN
+    phase: str | None = None
+    frames: tuple[str, ...] = ()  # places, innermost last
+    resources: Map[str, int] = field(default_factory=Map)  # units in the names
+
+    @property
+    def id(self) -> str:
+        return f"c{self.seq}"
+
+    @property
+    def meaning(self) -> Meaning:
+        """A category of a newer software is not known here."""
+        return MEANINGS.get(self.category, MEANINGS[UNKNOWN])
+
+    @property
+    def cause(self) -> str:
+        """One sentence: what it means, in which phase, and the evidence."""
+        during = f" while in the phase {self.phase}" if self.phase else ""
+        return f"{self.meaning.cause}{during} ({self.error})"
+
+    @property
+    def signature(self) -> str:
+        """Category and place: equal for crashes that are one and the same trouble."""
+        return signature(self.role, self.category, self.frames, self.phase)
+
+
+def crash(recorded: Recorded) -> Crash:
+    """The report of a ProcessCrashed fact."""
+    e = recorded.event
+    assert isinstance(e, ProcessCrashed)
+    return Crash(
+        recorded.seq, recorded.at, e.role, e.exit_code, e.signal, e.error, e.run, e.step, e.category, e.phase,
+        e.frames, Map(e.resources),
+    )  # fmt: skip
+
+
+def signature(role: str, category: str, frames: tuple[str, ...], phase: str | None) -> str:
+    """Category and place; line numbers are left out, for they move with every release."""
+    ours = [frame for frame in frames if frame.startswith(OURS)]
+    chosen = (ours or list(frames))[-1:]
+    place = re.sub(r":\d+ in ", " in ", chosen[0]) if chosen else f"phase {phase}" if phase else "no place"
+    return f"{category} · {role} · {place}"
+
+
+def grouped(found: Iterable[Crash]) -> list[tuple[str, list[Crash]]]:
+    """By signature, each newest first, the group of the newest crash first."""
+    groups: dict[str, list[Crash]] = {}
+    for one in sorted(found, key=lambda each: each.seq, reverse=True):
+        groups.setdefault(one.signature, []).append(one)
+    return list(groups.items())
