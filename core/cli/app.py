@@ -32,9 +32,9 @@ app = typer.Typer(
 
 def run() -> None:
     """Register the commands and go; known refusals become one clear line and their exit code."""
-    from core.cli import control, files, history, start, versions
+    from core.cli import control, doctor, files, history, start, versions
 
-    for module in (start, files, control, versions, history):
+    for module in (start, files, control, versions, history, doctor):
         module.register(app)
     try:
         app()

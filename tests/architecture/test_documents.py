@@ -23,9 +23,9 @@ def commands() -> set[str]:
     import click
     from typer.main import get_command
 
-    from core.cli import app, control, files, history, start, versions
+    from core.cli import app, control, doctor, files, history, start, versions
 
-    for module in (start, files, control, versions, history):
+    for module in (start, files, control, versions, history, doctor):
         module.register(app.app)
     found = set()
     whole = get_command(app.app)
