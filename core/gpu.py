@@ -43,6 +43,23 @@ def gpus() -> list[dict[str, Any]]:
     return found
 
 
+def driver_version() -> str | None:
+    """The NVIDIA driver's version; None without one."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return None
+    try:
+        version = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError:
+        return None
+    finally:
+        pynvml.nvmlShutdown()
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
 def sample(workspace: Path) -> dict[str, Any]:
     """GPU, RAM and disk at this moment, in bytes and percent."""
     memory = psutil.virtual_memory()

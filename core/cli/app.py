@@ -32,9 +32,9 @@ app = typer.Typer(
 
 def run() -> None:
     """Register the commands and go; known refusals become one clear line and their exit code."""
-    from core.cli import control, crashes, files, history, start, versions
+    from core.cli import control, crashes, doctor, files, history, start, versions
 
-    for module in (start, files, control, versions, crashes, history):
+    for module in (start, files, control, versions, crashes, history, doctor):
         module.register(app)
     try:
         app()

@@ -5,13 +5,13 @@ import os
 import time
 from typing import Any
 
+from core.decide.disk import floor_bytes
 from core.gpu import sample
 from core.jobs.service import Service
 from events.types import AlertCleared, AlertRaised, ResourcesSampled
 
 EVERY = 5.0
 PER_FACT = 12  # a minute
-FLOOR_SHARE = 0.05  # disk_floor_gb is capped at this share of the disk
 
 
 class Samples:
@@ -45,7 +45,7 @@ def _flat(newest: dict[str, Any]) -> dict[str, Any]:
 
 def _watch_floor(service: Service, disk: dict[str, int]) -> None:
     """Below the floor nothing new starts; it goes on by itself when there is space again."""
-    floor = min(service.settings().disk_floor_gb * 1e9, FLOOR_SHARE * disk["total_bytes"])
+    floor = floor_bytes(service.settings().disk_floor_gb, disk["total_bytes"])
     waiting = "waiting" in service.state().health.alerts
     if disk["free_bytes"] < floor and not waiting:
         free, least = disk["free_bytes"] / 1e9, floor / 1e9
