@@ -14,10 +14,7 @@ from core.settings import Settings, problems
 NOT_YET = (
     "backup",
     "fixed_validation",
-    "logit_penalties",
     "report_to",
-    "stop_sequences",
-    "think_prefix",
     "versions_keep",
 )
 

@@ -106,7 +106,20 @@ def problems(settings: Settings) -> list[str]:
         value = getattr(settings, key)
         if value is not None and (not value.pool or not 1 <= value.min <= value.max <= 16):
             found.append(f"{key}: needs a pool of at least one text and 1 <= min <= max <= 16, got {value!r}")
+        elif value is not None and not _are_apart(value.pool):
+            found.append(
+                f"{key}: pool: {value.pool!r}: texts without spaces, none the beginning or end of another"
+            )
     for penalty in settings.logit_penalties:
         if not penalty.text or not penalty.weight > 0:
             found.append(f"logit_penalties: {penalty!r} needs a text and a weight above 0")
     return found
+
+
+def _are_apart(pool: tuple[str, ...]) -> bool:
+    """Can repetitions of these texts be told from one another? U+FE0F makes no difference."""
+    bare = [text.replace("\N{VARIATION SELECTOR-16}", "") for text in pool]
+    return all(text and not any(map(str.isspace, text)) for text in bare) and not any(
+        one.startswith(other) or one.endswith(other)
+        for n, one in enumerate(bare) for m, other in enumerate(bare) if n != m
+    )

@@ -311,7 +311,8 @@ class StepsCompleted(Event):
     first_global_step: int
     n: int
     columns: dict[str, list[float | int | None]]
-    # loss, grad_norm, learning_rate, tokens, trained_tokens, rows, row_digest, seconds: see core.train
+    # loss, grad_norm, learning_rate, tokens, trained_tokens, rows, row_digest, seconds: see core.train;
+    # with logit penalties objective and penalty_mass as well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from events.types import Recorded, StepsCompleted
 
-METRICS = ("loss", "grad_norm", "learning_rate", "tokens_per_sec")
+METRICS = ("loss", "grad_norm", "learning_rate", "tokens_per_sec", "penalty_mass")
 BASE = 64
 LEVELS = 9  # widths 64, 256, … 4,194,304 steps
 

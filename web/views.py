@@ -23,7 +23,9 @@ SMALL = (
     ("learning_rate", "Learning rate", rate, rate),
     ("grad_norm", "Gradient norm", figure, plain),
     ("tokens_per_sec", "Tokens per second", count, count),
+    ("penalty_mass", "Probability of penalised tokens", rate, rate),
 )
+RARE = ("penalty_mass",)  # no chart where no step has it
 
 #: Which controls are offered: (action, label, what it does).
 CONTROLS = {
@@ -165,7 +167,8 @@ def charts(curves: Curves) -> dict[str, Any]:
     small = []
     for metric, label, say, tick in SMALL:
         columns = coarse(curves.trail.columns(metric), SMALL_COLUMNS)
-        small.append((metric, label, draw(columns, name=label, ticks=2, say=say, tick=tick)))
+        if columns or metric not in RARE:
+            small.append((metric, label, draw(columns, name=label, ticks=2, say=say, tick=tick)))
     return {"loss": loss_chart(curves), "small": small, "whole": curves.whole, "width": curves.trail.width}
 
 

@@ -36,6 +36,7 @@ class Turn:
     role: str           # system, user, assistant, tool; text for a plain document
     text: str
     trained: bool       # its tokens are training targets
+    calls: bool = False     # it calls tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,8 @@ def _turn(message: Any, number: int) -> Turn:
         text = _reasoned(message.get("reasoning_content"), text, number) + _calls(message, bool(text), number)
     if role in ("user", "assistant") and not text.strip():
         raise BadRow("empty_content", f"message {number} ({role}) is empty")
-    return Turn(role, text, trained=role == "assistant" and weight == 1)
+    calls = role == "assistant" and bool(message.get("tool_calls"))
+    return Turn(role, text, trained=role == "assistant" and weight == 1, calls=calls)
 
 
 def _text(content: Any, number: int) -> str:

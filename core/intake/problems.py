@@ -35,6 +35,7 @@ ROW_CODES: dict[str, Code] = {
     "too_long": Code("more tokens than max_length; `too_long` says what was done", True),
     "truncated": Code("cut to max_length", False),
     # worth knowing
+    "sequence_conflict": Code("question and answer differ in their stop or think sequence; left so", False),
     "last_turn_not_assistant": Code("what follows the last answer is read, not trained", False),
     "control_text": Code("a control token is spelled out in the text; it stays text", False),
     "duplicate": Code("the same row stands earlier in the file", False),

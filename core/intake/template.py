@@ -75,6 +75,15 @@ class Renderer:
     def vocabulary_size(self) -> int:
         return int(self.tokenizer.get_vocab_size())
 
+    def pieces(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text by itself; the name of an added token, such as <think>, is that token."""
+        added = {token.content: number for number, token in self.tokenizer.get_added_tokens_decoder().items()}
+        return (added[text],) if text in added else tuple(self._encode([text])[0].ids)
+
+    def has_ordinary_start(self, text: str) -> bool:
+        """Does the text begin with a token that other texts begin with as well?"""
+        return self.pieces(text)[0] not in self.tokenizer.get_added_tokens_decoder()
+
     def render(self, row: Row) -> str:
         """The row as text, as it is trained. Raises as `prepare`."""
         return chatml.write(self.prepare(row).turns) if row.is_chat else row.turns[0].text

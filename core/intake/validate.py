@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from core.intake.chatml import END, START
+from core.intake import sequences
+from core.intake.chatml import END, START, blocks
 from core.intake.formats import READERS, Row, parse, read, recognise
 from core.intake.lines import FileTooLarge, Lines
 from core.intake.problems import BadRow
@@ -69,7 +70,7 @@ def _read_all(
         if tally.format != "text" and tally.format in READERS and renderer.chat_problem:
             tally.refuse("chat_unsupported", f"this base cannot learn chats: {renderer.chat_problem}")
             return
-        for block in _blocks(lines, renderer, settings.system_prompt, tally):
+        for block in _blocks(lines, renderer, settings, tally):
             _take(block, renderer, settings, tally, writer)
             if progress is not None:
                 progress(lines.bytes_read, size)
@@ -102,7 +103,7 @@ def _format(path: Path, progress: Progress | None, size: int) -> str:
 
 
 def _blocks(
-    lines: Lines, renderer: Renderer, system_prompt: str | None, tally: Tally,
+    lines: Lines, renderer: Renderer, settings: Settings, tally: Tally,
 ) -> Iterator[list[Found]]:
     """Usable rows, a bounded number at a time; the others are noted."""
     block: list[Found] = []
@@ -113,7 +114,7 @@ def _blocks(
             if line is None:
                 raise BadRow("line_too_long", f"the line is longer than {lines.line_limit:,} bytes")
             row = read(parse(line), tally.format)
-            ready = renderer.prepare(row, system_prompt)
+            ready = renderer.prepare(_with_sequences(number, row, settings, tally), settings.system_prompt)
         except BadRow as problem:
             tally.note(number, problem.code, str(problem))
             continue
@@ -129,11 +130,11 @@ def _take(
     block: list[Found], renderer: Renderer, settings: Settings, tally: Tally, writer: StoreWriter | None,
 ) -> None:
     rows = renderer.encode([ready for _, _, ready in block], settings.max_length)
-    for (line, row, _), encoded in zip(block, rows, strict=True):
+    for (line, row, ready), encoded in zip(block, rows, strict=True):
         length = len(encoded.ids)
         tally.lengths[length] += 1
         if length > settings.max_length:
-            if settings.too_long != "truncate":
+            if settings.too_long != "truncate" or _cuts_a_stop(ready, encoded, renderer, settings):
                 tally.note(line, "too_long", f"{length} tokens, max_length is {settings.max_length}")
                 continue
             tally.note(line, "truncated", f"{length} tokens, cut to {settings.max_length}")
@@ -147,6 +148,24 @@ def _take(
         _warn(line, row, tally)
         if writer is not None:
             writer.append(encoded, row_sha256, line)
+
+
+def _with_sequences(line: int, row: Row, settings: Settings, tally: Tally) -> Row:
+    """Think and stop sequences touch no system turn, so they may come before the system prompt as well."""
+    try:
+        return sequences.add(row, settings)
+    except sequences.Contradiction as problem:
+        tally.note(line, "sequence_conflict", str(problem))
+        return row
+
+
+def _cuts_a_stop(row: Row, encoded: Encoded, renderer: Renderer, settings: Settings) -> bool:
+    """Would cutting to max_length keep a part of an answer without the stop sequence it ends with?"""
+    last, next_one = encoded.labels[settings.max_length - 1 : settings.max_length + 1]
+    if not (row.is_chat and last and next_one):
+        return False                            # the cut is not inside an answer
+    kept = blocks(row.turns)[: int((encoded.ids[: settings.max_length] == renderer.start_id).sum())]
+    return sequences.has_stop(kept[-1][1], settings)
 
 
 def _warn(line: int, row: Row, tally: Tally) -> None:

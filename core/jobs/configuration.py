@@ -4,6 +4,8 @@ from core.config import ConfigInvalid, changes, digest, load, plain
 from core.jobs.service import Service
 from events.types import AlertCleared, AlertRaised, ConfigChanged, ConfigRefused
 
+PENALTIES = "logit_penalties"
+
 
 def configuration(service: Service) -> None:
     """Compare config.json with the settings in force."""
@@ -26,3 +28,18 @@ def configuration(service: Service) -> None:
         )
     if "config" in state.health.alerts:
         service.append(AlertCleared(type="config"))
+    _warn_of_penalties(service)
+
+
+def _warn_of_penalties(service: Service) -> None:
+    """Say which penalised texts begin with an ordinary token: holding it down is felt in other texts too."""
+    penalties, raised = service.settings().logit_penalties, service.state().health.alerts.get(PENALTIES)
+    common = [p.text for p in penalties if service.renderer().has_ordinary_start(p.text)]
+    detail = (
+        f"logit_penalties: {', '.join(map(repr, common))} begins with an ordinary token, which is held down "
+        "wherever it could stand; watch validation_loss, or choose a text that is one added token"
+    )
+    if common and (raised is None or raised.detail != detail):
+        service.append(AlertRaised(severity="info", type=PENALTIES, detail=detail))
+    elif not common and raised is not None:
+        service.append(AlertCleared(type=PENALTIES))

@@ -6,14 +6,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from core.decide import versions
+from core.config import parse
+from core.decide import generation, versions
 from core.files import fsync_file, fsync_folder, link_or_copy, sha256_of, write_atomic
 from core.jobs.service import Service
+from core.settings import Settings
 from events.types import DriftFound
 from projections.versions import Due
 
 #: What a version takes from the checkpoint; everything else a model folder needs comes from the base.
-FROM_CHECKPOINT = ("model.safetensors", "config.json", "generation_config.json")
+GENERATION = "generation_config.json"
+FROM_CHECKPOINT = ("model.safetensors", "config.json", GENERATION)
 #: What makes a folder load with its tokenizer.
 FROM_BASE = (
     "tokenizer.json",
@@ -25,6 +28,8 @@ FROM_BASE = (
     "merges.txt",
 )
 MANIFEST = "manifest.json"
+#: Tells a person how to generate, where that takes telling.
+CARD = "README.md"
 
 
 def publish(service: Service) -> None:
@@ -38,6 +43,7 @@ def publish(service: Service) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, mode=0o700)
     _fill(partial, service.workspace.root / due.event.checkpoint, service.base())
+    _describe(partial, service, parse(state.run.runs[due.event.run].config))
     files = {
         p.name: {"sha256": sha256_of(p), "size_bytes": p.stat().st_size} for p in sorted(partial.iterdir())
     }
@@ -71,6 +77,22 @@ def _fill(folder: Path, checkpoint: Path, base: Path) -> None:
     for name in FROM_BASE:
         if (base / name).exists():
             link_or_copy(base / name, folder / name)
+
+
+def _describe(folder: Path, service: Service, settings: Settings) -> None:
+    """Penalties and stop sequences of the run's own settings, for whoever generates with the version."""
+    pieces = [(service.renderer().pieces(p.text), p.weight) for p in settings.logit_penalties]
+    path = folder / GENERATION
+    known = path if path.exists() else service.base() / GENERATION
+    before = json.loads(known.read_text(encoding="utf-8")) if known.exists() else {}
+    after = generation.config(before, pieces, settings.stop_sequences)
+    if after != before:
+        path.unlink(missing_ok=True)  # a link to the checkpoint's or the base's: never written through
+        path.write_text(json.dumps(after, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        fsync_file(path)
+    if settings.stop_sequences is not None:
+        (folder / CARD).write_text(generation.card(settings.stop_sequences), encoding="utf-8")
+        fsync_file(folder / CARD)
 
 
 def _into_place(service: Service, partial: Path, folder: Path) -> None:
@@ -114,7 +136,7 @@ def show_current(service: Service) -> None:
             aside.unlink(missing_ok=True)
             link_or_copy(source / name, aside)
             os.replace(aside, current / name)
-    for name in {*FROM_CHECKPOINT, *FROM_BASE} - set(names):  # of the one that was current before
+    for name in {*FROM_CHECKPOINT, *FROM_BASE, CARD} - set(names):  # of the one that was current before
         (current / name).unlink(missing_ok=True)
     fsync_folder(current)
     marker = json.dumps({"version": state.versions.current, "seq": state.seq}) + "\n"

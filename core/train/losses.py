@@ -6,19 +6,50 @@ memory. The idea is that of Liger Kernel's fused linear cross-entropy (Hsu et al
 cross-entropy (Wijmans et al. 2024), here in plain torch.
 """
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 CHUNK_LOGITS = 1 << 24  # logits formed at a time: 64 MiB of fp32
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Bias:
+    """What is added to single logits: K entries over N targets, in order of the targets, none twice."""
+
+    rows: Tensor  # int64[K]: which target
+    tokens: Tensor  # int64[K]
+    weights: Tensor  # float32[K]
+    offsets: NDArray[np.int64]  # int64[N + 1]: the entries of target n are offsets[n] … offsets[n + 1]
+
+    @property
+    def positions(self) -> int:
+        """Targets at which anything is added."""
+        return int(np.count_nonzero(np.diff(self.offsets)))
+
+    def to(self, device: torch.device) -> "Bias":
+        return Bias(self.rows.to(device), self.tokens.to(device), self.weights.to(device), self.offsets)
+
+
+class Losses(NamedTuple):
+    """Sums over the targets: float32 scalars; only `objective` has a gradient."""
+
+    objective: Tensor  # cross-entropy of the biased logits, in nats
+    plain: Tensor  # cross-entropy without the bias
+    mass: Tensor  # probability, without the bias, of the tokens it is added to
+
+
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, with_gradient: bool) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Bias | None, with_gradient: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         size = max(64, min(1024, CHUNK_LOGITS // head.shape[0]))
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        total, plain, mass = (torch.zeros((), dtype=torch.float32, device=hidden.device) for _ in range(3))
         weight = head.to(hidden.dtype)  # once for all chunks
         if with_gradient:
             ctx.hidden_gradient = torch.empty_like(hidden)
@@ -27,7 +58,15 @@ class _SummedCrossEntropy(torch.autograd.Function):
             chunk, goal = hidden[first : first + size], targets[first : first + size]
             logits = (chunk @ weight.T).float()
             highest = torch.logsumexp(logits, -1)
-            total += (highest - logits.gather(1, goal[:, None])[:, 0]).sum()
+            at_goal = logits.gather(1, goal[:, None])[:, 0]
+            if bias is not None:
+                plain += (highest - at_goal).sum()
+                part = slice(int(bias.offsets[first]), int(bias.offsets[first + len(goal)]))
+                rows, tokens = bias.rows[part] - first, bias.tokens[part]
+                mass += (logits[rows, tokens] - highest[rows]).exp().sum()
+                logits[rows, tokens] += bias.weights[part]
+                highest = torch.logsumexp(logits, -1)
+            total += (highest - at_goal).sum()
             if not with_gradient:
                 continue
             # d loss / d logits = softmax - one-hot, in the memory of the logits
@@ -39,15 +78,16 @@ class _SummedCrossEntropy(torch.autograd.Function):
                 ctx.head_gradient.addmm_(slope.T, chunk)
             else:
                 ctx.head_gradient += slope.T @ chunk
-        return total
+        ctx.mark_non_differentiable(plain, mass)
+        return total, plain, mass
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, scale: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, scale: Tensor, *_: Any) -> tuple[Tensor, Tensor, None, None, None]:
         # scaled in place: these buffers are used once
         hidden_gradient, head_gradient = ctx.hidden_gradient, ctx.head_gradient
         del ctx.hidden_gradient, ctx.head_gradient
-        return hidden_gradient.mul_(scale), head_gradient.mul_(scale), None, None
+        return hidden_gradient.mul_(scale), head_gradient.mul_(scale), None, None, None
 
 
 def summed_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
@@ -58,7 +98,17 @@ def summed_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor) -> Tenso
     only.
     """
     with torch.autocast(hidden.device.type, enabled=False):
-        total: Tensor = _SummedCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            hidden, head, targets, torch.is_grad_enabled()
+        total, _, _ = _SummedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+            hidden, head, targets, None, torch.is_grad_enabled()
         )
-    return total
+    return total  # type: ignore[no-any-return]
+
+
+def biased_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, bias: Bias) -> Losses:
+    """As `summed_cross_entropy` after the bias was added to the logits; what it was without it as well."""
+    with torch.autocast(hidden.device.type, enabled=False):
+        return Losses(
+            *_SummedCrossEntropy.apply(  # type: ignore[no-untyped-call]
+                hidden, head, targets, bias, torch.is_grad_enabled()
+            )
+        )

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from core.train.losses import summed_cross_entropy
+from core.train.losses import Bias, Losses, biased_cross_entropy, summed_cross_entropy
 
 
 class Tokens(Protocol):
@@ -35,6 +35,7 @@ class Batch:
     predictors: Tensor  # int64[N]: where the state is that predicts a target
     targets: Tensor  # int64[N]
     lengths: tuple[int, ...]  # tokens of each row
+    bias: Bias | None = None  # of logit penalties, over the targets
 
     def to(self, device: torch.device) -> "Batch":
         return replace(
@@ -43,7 +44,11 @@ class Batch:
             position_ids=self.position_ids.to(device),
             predictors=self.predictors.to(device),
             targets=self.targets.to(device),
+            bias=None if self.bias is None else self.bias.to(device),
         )
+
+    def with_bias(self, bias: Bias) -> "Batch":
+        return replace(self, bias=bias)
 
 
 def batch_of(rows: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> Batch:
@@ -123,6 +128,10 @@ class PackedModel(nn.Module):
     def loss_sum(self, batch: Batch, embedded: Tensor) -> Tensor:
         return self.loss_at(self.hidden(batch, embedded), batch.targets)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """Cross-entropy in nats, summed over the targets of the batch."""
-        return self.loss_sum(batch, self.embed(batch))
+    def forward(self, batch: Batch) -> Tensor | Losses:
+        """Cross-entropy in nats, summed over the batch's targets; `Losses` where the batch has a bias."""
+        if batch.bias is None:
+            return self.loss_sum(batch, self.embed(batch))
+        hidden = self.hidden(batch, self.embed(batch))
+        states = hidden.to(self.autocast_dtype or hidden.dtype)
+        return biased_cross_entropy(states, self.head, batch.targets, batch.bias)

@@ -12,6 +12,7 @@ from events.types import Event, PhaseEntered, StepsCompleted, StepSkipped
 
 EVERY_SECONDS = 0.5
 COLUMNS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "rows", "row_digest", "seconds")
+PENALISED = ("objective", "penalty_mass")  # only where there are logit penalties
 
 
 def facts_of(run: str, attempt: int, figures: list[Figures]) -> list[Event]:
@@ -19,6 +20,7 @@ def facts_of(run: str, attempt: int, figures: list[Figures]) -> list[Event]:
     facts: list[Event] = []
     for is_finite, group in groupby(figures, key=lambda step: step.is_finite):
         steps = list(group)
+        names = COLUMNS if steps[0].objective is None else (*COLUMNS, *PENALISED)
         if is_finite:
             facts.append(
                 StepsCompleted(
@@ -27,7 +29,7 @@ def facts_of(run: str, attempt: int, figures: list[Figures]) -> list[Event]:
                     first_step=steps[0].step,
                     first_global_step=steps[0].global_step,
                     n=len(steps),
-                    columns={name: [getattr(step, name) for step in steps] for name in COLUMNS},
+                    columns={name: [getattr(step, name) for step in steps] for name in names},
                 )
             )
         else:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from core.decide import training
 from core.decide.batches import Layout, digests
@@ -15,7 +16,8 @@ from core.settings import Settings
 from core.train import points
 from core.train.control import Control
 from core.train.memory import UNKNOWN, Memory
-from core.train.packed import Tokens, read_batch
+from core.train.packed import Batch, Tokens, read_batch
+from core.train.penalties import Penalised, biased
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
 from core.train.refusals import NonFinite
@@ -56,12 +58,14 @@ class Attempt:
         store: Tokens,
         layout: Layout,
         settings: Settings,
+        penalties: tuple[Penalised, ...] = (),
     ) -> None:
         run = follower.state.run.current
         assert run is not None
         self._workspace, self._follower = workspace, follower
         self._recorder, self._memory = recorder, memory
         self._store, self._plan, self._settings = store, layout.plan, settings
+        self._penalties = penalties
         self._holdout = Holdout(
             store, layout.holdout_rows, max_length=settings.max_length, batch_size=settings.batch_size
         )
@@ -133,10 +137,14 @@ class Attempt:
                 step,
                 step + ahead,
                 training.learning_rate(self._settings, step, self._planned, step + ahead),
-                tuple(read_batch(self._store, part) for part in micro_batches),
+                tuple(self._read(part) for part in micro_batches),
                 len(rows),
                 digests(self._store.hashes, rows),
             )
+
+    def _read(self, rows: NDArray[np.int64]) -> Batch:
+        batch = read_batch(self._store, rows)
+        return biased(batch, self._penalties) if self._penalties else batch
 
     def _after_step(self, figures: Figures) -> bool:
         place = self._place

@@ -11,6 +11,7 @@ from core.intake.validate import examine
 from core.settings import Settings
 from core.train import checkpoint, points
 from core.train.memory import Memory
+from core.train.penalties import Penalised
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume, PlanDiffers
 from core.train.run import Attempt
@@ -77,6 +78,7 @@ class Service:
             store=store,
             layout=layout,
             settings=settings,
+            penalties=self._penalties(settings),
         ).execute(time.monotonic() - began)
 
     # -- rows -------------------------------------------------------------------------------------
@@ -112,6 +114,12 @@ class Service:
                 f"`evertrain skip`, then `evertrain queue retry {run.file}` trains it from its beginning"
             )
         return store, layout
+
+    def _penalties(self, settings: Settings) -> tuple[Penalised, ...]:
+        if not settings.logit_penalties:
+            return ()
+        renderer = Renderer(self._base)
+        return tuple(Penalised(renderer.pieces(p.text), p.weight) for p in settings.logit_penalties)
 
     @property
     def _base(self) -> Path:

@@ -22,6 +22,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 
 from core.decide.batches import seed_of
 from core.decide.training import NON_FINITE_IN_A_ROW
+from core.train.losses import Losses
 from core.train.packed import Batch, PackedModel
 from core.train.refusals import NonFinite
 
@@ -54,6 +55,8 @@ class Figures:
     rows: int
     row_digest: int
     seconds: float  # wall, reading the rows included
+    objective: float | None = None  # with logit penalties: the loss of the biased logits, what is trained
+    penalty_mass: float | None = None  # mean probability of a penalised token, where one is penalised
 
     @property
     def is_finite(self) -> bool:
@@ -151,16 +154,23 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         for group in self.optimizer.param_groups:
             group["lr"] = work.learning_rate
         trained = sum(len(batch.targets) for batch in work.batches)
-        total = torch.zeros((), device=self.args.device)
+        total, objective, mass = torch.zeros(3, device=self.args.device).unbind()
         for number, batch in enumerate(work.batches, 1):
             whole = number == len(work.batches)
             with nullcontext() if whole else self.accelerator.no_sync(model=model):
-                loss = model(batch.to(self.args.device)) / trained
+                found = model(batch.to(self.args.device))
+                sums = Losses(found, found, mass) if batch.bias is None else found
+                loss = sums.objective / trained
                 self.accelerator.backward(loss)
-            total += loss.detach()
+            objective += loss.detach()
+            total += sums.plain.detach() / trained
+            if batch.bias is not None:
+                mass += sums.mass
         norm = self.accelerator.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         # the one wait for the device in a step
-        loss_value, norm_value = torch.stack([total, norm]).tolist()
+        loss_value, norm_value, *penalised = torch.stack([total, norm, objective, mass]).tolist()
+        biases = [batch.bias for batch in work.batches if batch.bias is not None]
+        positions = sum(bias.positions for bias in biases)
         self.figures = Figures(
             work.step,
             work.global_step,
@@ -172,6 +182,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             work.rows,
             work.row_digest,
             0.0,
+            penalised[0] if biases else None,
+            (penalised[1] / positions if positions else 0.0) if biases else None,
         )
         if self.figures.is_finite:
             self._non_finite = 0

@@ -77,10 +77,7 @@ def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
     other: dict[str, Any] = {
         "backup": {"every_hours": 1},
         "fixed_validation": "x.jsonl",
-        "logit_penalties": [{"text": "x", "weight": 1.0}],
         "report_to": ["wandb"],
-        "stop_sequences": {"pool": ["x"]},
-        "think_prefix": {"pool": ["x"]},
         "versions_keep": {"last": 1},
     }
 

@@ -83,6 +83,21 @@ def test_a_chart_is_drawn_by_the_server_and_says_its_trend(story: Story, client:
     assert "Table of values" in page and '<th scope="row"' in page
 
 
+def test_the_mass_of_penalised_tokens_has_a_chart_only_where_it_was_measured(
+    story: Story, client: TestClient
+) -> None:
+    story.trained("a.jsonl", "v0001", "r1")
+    without = client.get("/").text
+    columns: dict[str, list[float | int | None]] = {"loss": [2.0, 1.9], "penalty_mass": [0.02, 0.01]}
+    steps = StepsCompleted(
+        run="r1", attempt=1, first_step=1001, first_global_step=1001, n=2, columns=columns
+    )
+    story.tell(steps, actor="trainer")
+
+    assert 'id="chart-penalty_mass"' not in without
+    assert 'id="chart-penalty_mass"' in client.get("/").text
+
+
 def test_a_new_run_without_a_step_shows_the_whole_history(story: Story, client: TestClient) -> None:
     story.trained("a.jsonl", "v0001", "r1")
     story.waits("b.jsonl")

@@ -232,3 +232,18 @@ def test_every_job_runs_on_an_idle_workspace_without_a_failure(service: Service)
 
     assert [] == facts(service, JobFailed)
     assert len(table) == len({job.name for job in table})
+
+
+def test_a_penalty_on_a_text_that_begins_like_others_is_told_once_and_taken_back(service: Service) -> None:
+    edit(service, logit_penalties=[{"text": "<think>", "weight": 5}])
+    quiet = facts(service, AlertRaised)
+    edit(service, logit_penalties=[{"text": "<think>", "weight": 5}, {"text": "Well, ", "weight": 5}])
+    configuration(service)
+    (raised,) = facts(service, AlertRaised)
+    edit(service, logit_penalties=[])
+
+    assert [] == quiet
+    assert isinstance(raised, AlertRaised)
+    assert "'Well, '" in raised.detail and "<think>" not in raised.detail
+    assert "info" == raised.severity
+    assert {} == dict(service.state().health.alerts)

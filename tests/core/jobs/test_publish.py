@@ -214,3 +214,59 @@ def test_the_current_model_can_be_loaded_at_every_moment_of_a_change(service: Se
     assert 3 == len(facts(service, VersionPublished))
     assert len(looks) > 3
     assert 1 == len(set(looks)), set(looks)
+
+
+def configure(service: Service, **changed: object) -> None:
+    text = service.workspace.config.read_text(encoding="utf-8")
+    service.workspace.config.write_text(json.dumps({**json.loads(text), **changed}), encoding="utf-8")
+    configuration(service)
+
+
+def test_a_version_tells_whoever_generates_what_its_run_penalised_and_how_it_stops(service: Service) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+    configure(
+        service,
+        logit_penalties=[{"text": "<think>", "weight": 5}, {"text": "Well", "weight": 2}],
+        stop_sequences={"pool": ["🛑", "⛔"]},
+    )
+    publish(completed(service))
+    folder = service.workspace.versions / "v0001"
+    (fact,) = facts(service, VersionPublished)
+    generation = GenerationConfig.from_pretrained(folder)
+    renderer = service.renderer()
+
+    assert isinstance(fact, VersionPublished)
+    assert [] == folder_problems(folder, fact.manifest_sha256)
+    assert [[list(renderer.pieces("<think>")), -5.0], [list(renderer.pieces("Well")), -2.0]] == (
+        generation.sequence_bias
+    )
+    assert {"🛑" * n for n in (2, 3, 4)} | {"⛔" * n for n in (2, 3, 4)} == set(
+        generation.stop_sequences["strings"]
+    )
+    assert json.loads((service.base() / "generation_config.json").read_text())["eos_token_id"] == (
+        generation.eos_token_id
+    )
+    assert "🛑🛑🛑🛑" in (folder / "README.md").read_text(encoding="utf-8")
+
+    model = AutoModelForCausalLM.from_pretrained(service.base())
+    model.generation_config = generation
+    prompt = AutoTokenizer.from_pretrained(folder)("Hello", return_tensors="pt")
+    written = model.generate(**prompt, max_new_tokens=4)
+
+    assert renderer.pieces("<think>")[0] not in written[0].tolist()
+
+
+def test_the_card_goes_from_the_current_model_with_its_version(service: Service) -> None:
+    configure(service, stop_sequences={"pool": ["🛑"]})
+    for name in ("a.jsonl", "b.jsonl"):
+        drop(service, name)
+    take_in(service)
+    train_one(service)
+    shown = (service.workspace.current_model / "README.md").exists()
+    configure(service, stop_sequences=None)
+    take_in(service)
+    train_one(service)
+
+    assert shown
+    assert not (service.workspace.current_model / "README.md").exists()
