@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core.cli.app import JsonOption, WorkspaceOption, open_cli_log, show
 from core.cli.requests import ask
+from core.cli.terms import JsonOption, WorkspaceOption, open_cli_log, show
 
 WaitOption = Annotated[bool, typer.Option("--wait", help="Return when it has been acted on.")]
 TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait.")]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.app import FAILED, JsonOption, WorkspaceOption, show
+from core.cli.terms import FAILED, JsonOption, WorkspaceOption, show
 
 if TYPE_CHECKING:
     from core.decide.memory import Term

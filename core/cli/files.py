@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from core.cli.app import FAILED, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
 from core.cli.requests import ask, resolve
+from core.cli.terms import FAILED, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
 
 FilesArgument = Annotated[list[Path], typer.Argument(help="Files to read.")]
 NameArgument = Annotated[

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from core.cli.app import REFUSED, USAGE, fail, open_cli_log, show
+from core.cli.terms import REFUSED, USAGE, fail, open_cli_log, show
 
 if TYPE_CHECKING:
     from db.workspace import Workspace

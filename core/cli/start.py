@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from core.cli.app import FAILED, REFUSED, WorkspaceOption, fail, workspace_at
+from core.cli.terms import FAILED, REFUSED, WorkspaceOption, fail, workspace_at
 
 if TYPE_CHECKING:
     from core.settings import Settings
@@ -178,7 +178,7 @@ def _make_demo(place: "Workspace") -> None:
 
     (place.private / "demo").touch()
     draft = place.temporary / "evertrain-demo"
-    for leftover in (draft, place.models / draft.name):     # of a start that was cut short
+    for leftover in (draft, place.models / draft.name):  # of a start that was cut short
         shutil.rmtree(leftover, ignore_errors=True)
     model = install(make_base(draft, seed=0), place.models)
     shutil.rmtree(draft)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.app import CORRUPT, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
+from core.cli.terms import CORRUPT, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
 
 if TYPE_CHECKING:
     from db.workspace import Workspace

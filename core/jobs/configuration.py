@@ -4,8 +4,6 @@ from core.config import ConfigInvalid, changes, digest, load, plain
 from core.jobs.service import Service
 from events.types import AlertCleared, AlertRaised, ConfigChanged, ConfigRefused
 
-PENALTIES = "logit_penalties"
-
 
 def configuration(service: Service) -> None:
     """Compare config.json with the settings in force."""
@@ -33,13 +31,16 @@ def configuration(service: Service) -> None:
 
 def _warn_of_penalties(service: Service) -> None:
     """Say which penalised texts begin with an ordinary token: holding it down is felt in other texts too."""
-    penalties, raised = service.settings().logit_penalties, service.state().health.alerts.get(PENALTIES)
+    penalties, raised = (
+        service.settings().logit_penalties,
+        service.state().health.alerts.get("logit_penalties"),
+    )
     common = [p.text for p in penalties if service.renderer().has_ordinary_start(p.text)]
     detail = (
         f"logit_penalties: {', '.join(map(repr, common))} begins with an ordinary token, which is held down "
         "wherever it could stand; watch validation_loss, or choose a text that is one added token"
     )
     if common and (raised is None or raised.detail != detail):
-        service.append(AlertRaised(severity="info", type=PENALTIES, detail=detail))
+        service.append(AlertRaised(severity="info", type="logit_penalties", detail=detail))
     elif not common and raised is not None:
-        service.append(AlertCleared(type=PENALTIES))
+        service.append(AlertCleared(type="logit_penalties"))

@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from core.cli import app
+from core.cli import terms
 from core.doctor.examination import CHECKS
 from core.intake.problems import FILE_ROW_CODES, ROW_CODES
 from core.safety.children import PORT_TAKEN, ROLE_TAKEN
@@ -48,7 +48,7 @@ def argument(call: ast.Call, name: str) -> ast.expr:
 
 
 def test_every_exit_code_is_explained() -> None:
-    codes = {0, app.FAILED, app.USAGE, app.REFUSED, app.CORRUPT, PORT_TAKEN, ROLE_TAKEN}
+    codes = {0, terms.FAILED, terms.USAGE, terms.REFUSED, terms.CORRUPT, PORT_TAKEN, ROLE_TAKEN}
 
     assert [str(code) for code in sorted(codes)] == explained("Exit codes")
 
