@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from typing import Any
 
 from core.decide.disk import floor_bytes
@@ -61,8 +60,3 @@ def _watch_floor(service: Service, disk: dict[str, int]) -> None:
 def beat(service: Service) -> None:
     """The daemon lives: written by the scheduler that does its work."""
     service.log.beat("daemon", os.getpid(), "idle")
-
-
-def age(started: float) -> float:
-    """Seconds since a monotonic moment."""
-    return time.monotonic() - started
