@@ -70,7 +70,7 @@ def _strangers_in_queue(workspace: Workspace, state: State) -> Iterator[Problem]
 
 
 def _models(workspace: Workspace, state: State) -> Iterator[Problem]:
-    for version in state.versions.versions.values():
+    for version in state.versions:
         for problem in folder_problems(workspace.root / version.path, version.manifest_sha256):
             yield Problem("version", version.log_seq, version.path, problem)
     for checkpoint in state.storage.usable:
@@ -79,7 +79,8 @@ def _models(workspace: Workspace, state: State) -> Iterator[Problem]:
 
 
 def _stranger_models(workspace: Workspace, state: State) -> Iterator[Problem]:
-    known = {version.path for version in state.versions.versions.values()} | set(state.storage.checkpoints)
+    here = [version for version in state.versions.versions.values() if version.state != "deleted"]
+    known = {version.path for version in here} | set(state.storage.checkpoints)
     found = [*workspace.versions.glob("*"), *workspace.current_model.glob("checkpoint-*")]
     for path in sorted(found):
         where = workspace.relative(path)

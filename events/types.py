@@ -104,6 +104,40 @@ class RetryRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreRequested(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinRequested(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnpinRequested(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsolidateRequested(Event):
+    STREAM: ClassVar[str] = "control"
+    average: int = 1  # of the newest so many resume points
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRequested(Event):
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanRequested(Event):
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRefused(Event):
     STREAM: ClassVar[str] = "control"
     request: int  # seq of the request
@@ -281,6 +315,7 @@ class TrainingStarted(Event):
     parent: str | None  # the version it descends from
     config: dict[str, Any]
     config_sha256: str
+    weights: str | None = None  # after a restore without a checkpoint: this version's weights, fresh moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -475,6 +510,145 @@ class VersionPublished(Event):
     size_bytes: int
     log_seq: int  # the log prefix it came from, and that prefix's chain head
     log_hash: str
+    kind: str = "run"  # or "release": weights only, made from resume points; it becomes no run's parent
+    sources: tuple[str, ...] = ()  # resume points a release was made from, newest first
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRestored(Event):
+    """From here on the model is that version's again: the next run descends from it. Nothing is deleted."""
+
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+    before: str | None  # the version that was current until now
+    global_step: int  # the version's: steps count on from there, on a branch of history
+    checkpoint: str | None  # the resume point with its moments; None: they are gone, they begin anew
+    moments: str  # "kept" or "fresh"
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionPinned(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionUnpinned(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionExported(Event):
+    """A copy left the workspace, verified at its destination."""
+
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+    to: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRetired(Event):
+    """It may go: the intention; `VersionDeleted` is the result."""
+
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionDeleted(Event):
+    STREAM: ClassVar[str] = "version/{version}"
+    version: str
+
+
+# -- backups and disk ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupStarted(Event):
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str  # b0001
+    target: str  # a folder (relative to the workspace when inside it) or an fsspec URL
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupTaken(Event):
+    """Everything it holds is in its store; whether it can be restored, `BackupVerified` says."""
+
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str
+    target: str
+    manifest_sha256: str
+    versions: tuple[str, ...]
+    checkpoints: tuple[str, ...]  # paths of the resume points in it
+    log_seq: int  # the log prefix in it, and that prefix's chain head
+    log_hash: str
+    objects: int
+    size_bytes: int  # of all it holds
+    added_bytes: int  # of what was not in the store before
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupVerified(Event):
+    """Read back, restored into a scratch folder, opened: log, folds, every file's hash."""
+
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str
+    seconds: float
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupFailed(Event):
+    """It could not be taken or did not pass; what is in the store of it is not listed."""
+
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str
+    reason: str
+    request: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupDamaged(Event):
+    """One that had passed does not any more."""
+
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupRetired(Event):
+    """It may go: the intention; `BackupDeleted` is the result."""
+
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupDeleted(Event):
+    STREAM: ClassVar[str] = "backup/{backup}"
+    backup: str
+    freed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskCleaned(Event):
+    """What could be made again or was condemned went, cheapest first, until there was enough."""
+
+    freed_bytes: int
+    kinds: dict[str, int]  # kind → bytes
+    reason: str
+    request: int | None = None
 
 
 # -- processes and health ------------------------------------------------------------------------
@@ -522,6 +696,19 @@ class ProcessCrashed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessHung(Event):
+    """No progress for longer than its phase may take: it is asked to end, then killed."""
+
+    STREAM: ClassVar[str] = "process/{role}"
+    role: str
+    pid: int
+    phase: str
+    silent_seconds: float
+    limit_seconds: float
+    frames: tuple[str, ...] = ()  # where it stood, innermost last; empty: it could not say
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRestarted(Event):
     STREAM: ClassVar[str] = "process/{role}"
     role: str
@@ -558,6 +745,14 @@ class DriftFound(Event):
     path: str
     detail: str
     remedy: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftCleared(Event):
+    """Disk and log agree again about this."""
+
+    kind: str
+    path: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

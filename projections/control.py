@@ -3,14 +3,22 @@
 from dataclasses import dataclass, replace
 
 from events.types import (
+    BackupFailed,
+    BackupRequested,
+    BackupVerified,
+    CleanRequested,
+    ConsolidateRequested,
+    DiskCleaned,
     FileRemoved,
     FileReopened,
     FileReprioritized,
     MoveRequested,
     PauseRequested,
+    PinRequested,
     Recorded,
     RemoveRequested,
     RequestRefused,
+    RestoreRequested,
     ResumeRequested,
     RetryRequested,
     ServicePaused,
@@ -21,9 +29,14 @@ from events.types import (
     TrainingPaused,
     TrainingSkipped,
     TrainingStopped,
+    UnpinRequested,
+    VersionPinned,
+    VersionPublished,
+    VersionRestored,
+    VersionUnpinned,
 )
 
-VERSION = 1
+VERSION = 2
 
 REQUESTS = (
     PauseRequested,
@@ -33,6 +46,12 @@ REQUESTS = (
     MoveRequested,
     RemoveRequested,
     RetryRequested,
+    RestoreRequested,
+    PinRequested,
+    UnpinRequested,
+    ConsolidateRequested,
+    BackupRequested,
+    CleanRequested,
 )
 
 
@@ -46,6 +65,8 @@ class Request:
     run: str | None = None
     sha256: str | None = None
     priority: str | None = None
+    version: str | None = None
+    average: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +91,7 @@ EMPTY = Control()
 def apply(state: Control, recorded: Recorded) -> Control:
     seq = recorded.seq
     match recorded.event:
-        case PauseRequested() | ResumeRequested() | StopRequested():
+        case PauseRequested() | ResumeRequested() | StopRequested() | BackupRequested() | CleanRequested():
             return _ask(state, Request(seq, recorded.actor, type(recorded.event).__name__))
         case SkipRequested(run=run):
             return _ask(state, Request(seq, recorded.actor, "SkipRequested", run=run))
@@ -80,6 +101,14 @@ def apply(state: Control, recorded: Recorded) -> Control:
             )
         case RemoveRequested(sha256=sha256) | RetryRequested(sha256=sha256):
             return _ask(state, Request(seq, recorded.actor, type(recorded.event).__name__, sha256=sha256))
+        case (
+            RestoreRequested(version=version)
+            | PinRequested(version=version)
+            | UnpinRequested(version=version)
+        ):
+            return _ask(state, Request(seq, recorded.actor, type(recorded.event).__name__, version=version))
+        case ConsolidateRequested(average=average):
+            return _ask(state, Request(seq, recorded.actor, "ConsolidateRequested", average=average))
         case TrainingPaused(request=request) | ServicePaused(request=request):
             return replace(_answer(state, request), mode="paused", since=seq)
         case TrainingStopped(request=request) | ServiceStopped(request=request):
@@ -89,7 +118,17 @@ def apply(state: Control, recorded: Recorded) -> Control:
         case RequestRefused(request=request) | TrainingSkipped(request=request):
             return _answer(state, request)
         case (
-            FileReprioritized(request=int(request))
+            VersionRestored(request=request)
+            | VersionPinned(request=request)
+            | VersionUnpinned(request=request)
+        ):
+            return _answer(state, request)
+        case (
+            VersionPublished(request=int(request))
+            | BackupVerified(request=int(request))
+            | BackupFailed(request=int(request))
+            | DiskCleaned(request=int(request))
+            | FileReprioritized(request=int(request))
             | FileRemoved(request=int(request))
             | FileReopened(request=int(request))
         ):

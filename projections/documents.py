@@ -81,12 +81,14 @@ def version(state: State, one: Version) -> dict[str, Any]:
         "pinned": one.pinned,
         "log_seq": one.log_seq,
         "log_hash": one.log_hash,
+        "kind": one.kind,
+        "state": one.state,
     }
 
 
 def versions(state: State) -> list[dict[str, Any]]:
-    """Every version, oldest first."""
-    return [version(state, state.versions.versions[name]) for name in state.versions.order]
+    """Every version whose files are kept, oldest first."""
+    return [version(state, one) for one in state.versions]
 
 
 def crash(one: Crash) -> dict[str, Any]:

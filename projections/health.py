@@ -8,11 +8,13 @@ from events.types import (
     AlertCleared,
     AlertRaised,
     AttemptStarted,
+    DriftCleared,
     DriftFound,
     JobFailed,
     PhaseEntered,
     ProcessCrashed,
     ProcessExited,
+    ProcessHung,
     ProcessRestarted,
     ProcessStarted,
     Recorded,
@@ -20,7 +22,7 @@ from events.types import (
 )
 from projections.crashes import Crash, crash
 
-VERSION = 2
+VERSION = 3
 CRASHES_KEPT = 50
 DRIFTS_KEPT = 50
 
@@ -31,7 +33,7 @@ HEALTHY_US = 600 * 1_000_000
 @dataclass(frozen=True, slots=True)
 class Process:
     pid: int
-    state: str  # running, exited or crashed
+    state: str  # running, hung, exited or crashed
     phase: str | None
     since: int  # µs of the last change
     started_at: int = 0  # µs
@@ -47,11 +49,20 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    seq: int
+    kind: str
+    path: str
+    detail: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     processes: Map[str, Process] = field(default_factory=Map)  # by role
     crashes: tuple[Crash, ...] = ()  # newest last
     alerts: Map[str, Alert] = field(default_factory=Map)  # by type
-    drifts: tuple[tuple[int, str, str, str], ...] = ()  # (seq, kind, path, detail), newest last
+    drifts: tuple[Drift, ...] = ()  # what disk and log disagree about, as far as known; newest last
 
     @property
     def fatal(self) -> Alert | None:
@@ -93,10 +104,19 @@ def apply(state: Health, recorded: Recorded) -> Health:
             return replace(state, alerts=state.alerts.set(kind, Alert(severity, kind, detail, seq)))
         case AlertCleared(type=kind) if kind in state.alerts:
             return replace(state, alerts=state.alerts.delete(kind))
-        case DriftFound(kind=kind, path=path, detail=detail):
-            return replace(state, drifts=(*state.drifts[-DRIFTS_KEPT + 1 :], (seq, kind, path, detail)))
+        case DriftFound() as e:
+            found = Drift(seq, e.kind, e.path, e.detail, e.remedy)
+            return replace(state, drifts=(*_without(state, e.kind, e.path)[-DRIFTS_KEPT + 1 :], found))
+        case DriftCleared(kind=kind, path=path):
+            return replace(state, drifts=_without(state, kind, path))
+        case ProcessHung(role=role, phase=phase) if role in state.processes:
+            return _process(state, role, replace(state.processes[role], state="hung", phase=phase, since=at))
         case _:
             return state
+
+
+def _without(state: Health, kind: str, path: str) -> tuple[Drift, ...]:
+    return tuple(drift for drift in state.drifts if (drift.kind, drift.path) != (kind, path))
 
 
 def _process(state: Health, role: str, process: Process) -> Health:

@@ -20,9 +20,10 @@ from events.types import (
     TrainingStarted,
     TrainingStopped,
     ValidationMeasured,
+    VersionRestored,
 )
 
-VERSION = 1
+VERSION = 2
 
 #: How far a try got before step 1, in this order.
 PHASES = ("load", "tokenize", "eval", "step")
@@ -75,6 +76,7 @@ class Run:
     first_validation: Validation | None = None  # before step 1
     fixed_loss: float | None = None
     stopped_step: int = 0  # where a stop left it
+    weights: str | None = None  # the version that start takes its weights from, where it has no resume point
     ended: int | None = None  # seq
     reason: str | None = None
 
@@ -121,6 +123,8 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return _set(state, state.current.id, state="open")
         case TrainingInterrupted(global_step=global_step):
             return replace(state, global_step=global_step)
+        case VersionRestored(global_step=global_step):
+            return replace(state, global_step=global_step)
         case TrainingStopped() as e:
             state = _set(state, e.run, state="stopped", ended=seq, stopped_step=e.step)
             return replace(state, open=None, global_step=e.global_step)
@@ -143,7 +147,7 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
         step=e.step, steps_planned=e.steps_planned, global_step=e.global_step, epochs=e.epochs, rows=e.rows,
         holdout_rows=e.holdout_rows, tokens=e.tokens, trained_tokens=e.trained_tokens,
         plan_sha256=e.plan_sha256, store=e.store, checkpoint=e.checkpoint, parent=e.parent, config=e.config,
-        config_sha256=e.config_sha256,
+        config_sha256=e.config_sha256, weights=e.weights,
     )  # fmt: skip
     if known is not None:
         run = replace(

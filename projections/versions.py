@@ -1,16 +1,29 @@
 """The versions: which snapshots of the model exist, what made each, and which one is current."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from immutables import Map
 
-from events.types import Recorded, TrainingCompleted, VersionPublished
+from events.types import (
+    Recorded,
+    TrainingCompleted,
+    VersionDeleted,
+    VersionPinned,
+    VersionPublished,
+    VersionRestored,
+    VersionRetired,
+    VersionUnpinned,
+)
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
+    """A snapshot: `kept`, `retired` (going) or `deleted` (its facts stay)."""
+
     id: str
     created_at: int  # µs
     parent: str | None
@@ -26,7 +39,11 @@ class Version:
     size_bytes: int
     log_seq: int
     log_hash: str
+    kind: str = "run"  # or "release"
+    sources: tuple[str, ...] = ()
+    published: int = 0  # seq
     pinned: bool = False
+    state: str = "kept"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +56,36 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """The newest return to a version: what the next run starts from until it saves a state of its own."""
+
+    seq: int
+    version: str
+    global_step: int
+    checkpoint: str | None  # None: fresh moments
+
+
+@dataclass(frozen=True, slots=True)
 class Versions:
     versions: Map[str, Version] = field(default_factory=Map)
-    order: tuple[str, ...] = ()  # oldest first, as published
+    order: tuple[str, ...] = ()  # oldest first, as published; deleted ones keep their place
     current: str | None = None
+    restored: Restored | None = None
     due: tuple[Due, ...] = ()
 
     @property
     def next_id(self) -> str:
         """v0001, v0002, …: numbers are never used twice."""
         return f"v{len(self.order) + 1:04d}"
+
+    def __iter__(self) -> Iterator[Version]:
+        """Those whose files should be there, oldest first."""
+        return (v for v in map(self.versions.__getitem__, self.order) if v.state == "kept")
+
+    @property
+    def retired(self) -> tuple[Version, ...]:
+        """Condemned and not yet deleted, oldest first."""
+        return tuple(v for v in map(self.versions.__getitem__, self.order) if v.state == "retired")
 
 
 EMPTY = Versions()
@@ -62,13 +99,32 @@ def apply(state: Versions, recorded: Recorded) -> Versions:
             version = Version(
                 e.version, recorded.at, e.parent, e.run, e.file, e.sha256, e.global_step, e.loss,
                 e.validation_loss, e.path, e.manifest_sha256, e.weights_sha256, e.size_bytes, e.log_seq,
-                e.log_hash,
+                e.log_hash, e.kind, e.sources, recorded.seq,
             )  # fmt: skip
-            return Versions(
-                versions=state.versions.set(e.version, version),
-                order=(*state.order, e.version),
-                current=e.version,
-                due=tuple(due for due in state.due if due.event.run != e.run),
+            state = replace(
+                state, versions=state.versions.set(e.version, version), order=(*state.order, e.version)
             )
+            if e.kind != "run":
+                return state  # a release is for others: what trains goes on from what it has
+            due = tuple(due for due in state.due if due.event.run != e.run)
+            return replace(state, current=e.version, due=due)
+        case VersionRestored() as e:
+            restored = Restored(recorded.seq, e.version, e.global_step, e.checkpoint)
+            return replace(state, current=e.version, restored=restored)
+        case VersionPinned(version=version):
+            return _set(state, version, pinned=True)
+        case VersionUnpinned(version=version):
+            return _set(state, version, pinned=False)
+        case VersionRetired(version=version):
+            return _set(state, version, state="retired")
+        case VersionDeleted(version=version):
+            return _set(state, version, state="deleted")
         case _:
             return state
+
+
+def _set(state: Versions, version: str, /, **changes: Any) -> Versions:
+    if version not in state.versions:
+        return state
+    known = state.versions[version]
+    return replace(state, versions=state.versions.set(version, replace(known, **changes)))

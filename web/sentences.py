@@ -6,12 +6,24 @@ from events.types import (
     AlertCleared,
     AlertRaised,
     AttemptStarted,
+    BackupDamaged,
+    BackupDeleted,
+    BackupFailed,
+    BackupRequested,
+    BackupRetired,
+    BackupStarted,
+    BackupTaken,
+    BackupVerified,
     CheckpointDeleted,
     CheckpointQuarantined,
     CheckpointRetired,
     CheckpointSaved,
+    CleanRequested,
     ConfigChanged,
     ConfigRefused,
+    ConsolidateRequested,
+    DiskCleaned,
+    DriftCleared,
     DriftFound,
     Event,
     FileDuplicate,
@@ -28,14 +40,17 @@ from events.types import (
     MoveRequested,
     PauseRequested,
     PhaseEntered,
+    PinRequested,
     ProcessCrashed,
     ProcessExited,
+    ProcessHung,
     ProcessRestarted,
     ProcessStarted,
     Recorded,
     RemoveRequested,
     RequestRefused,
     ResourcesSampled,
+    RestoreRequested,
     ResumeRequested,
     RetryRequested,
     ServicePaused,
@@ -51,18 +66,29 @@ from events.types import (
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
+    UnpinRequested,
     ValidationMeasured,
+    VersionDeleted,
+    VersionExported,
+    VersionPinned,
     VersionPublished,
+    VersionRestored,
+    VersionRetired,
+    VersionUnpinned,
     WorkspaceCreated,
 )
 from projections.fold import State
-from web.words import count, figure
+from web.words import count, figure, size
 
-BAD = (TrainingFailed, ProcessCrashed, JobFailed, FileRejected, CheckpointQuarantined, DriftFound)
-GOOD = (TrainingCompleted, VersionPublished)
+BAD = (
+    TrainingFailed, ProcessCrashed, ProcessHung, JobFailed, FileRejected, CheckpointQuarantined, DriftFound,
+    BackupFailed, BackupDamaged,
+)  # fmt: skip
+GOOD = (TrainingCompleted, VersionPublished, VersionRestored, BackupVerified)
 ASKING = (
     PauseRequested, ResumeRequested, StopRequested, SkipRequested, MoveRequested, RemoveRequested,
-    RetryRequested,
+    RetryRequested, RestoreRequested, PinRequested, UnpinRequested, ConsolidateRequested, BackupRequested,
+    CleanRequested,
 )  # fmt: skip
 
 
@@ -126,7 +152,7 @@ def say(event: Event, state: State) -> str:
         ):
             return f"as asked in #{request}"
         case _:
-            return _training(event) or _running(event)
+            return _training(event) or _keeping(event) or _running(event)
 
 
 def _training(event: Event) -> str:
@@ -154,8 +180,47 @@ def _training(event: Event) -> str:
             | TrainingInterrupted(global_step=step)
         ):
             return f"at step {count(step)}"
+        case _:
+            return ""
+
+
+def _keeping(event: Event) -> str:
+    match event:
+        case VersionPublished(version=version, kind="release", sources=sources):
+            return f"{version}, a release of {', '.join(source.rpartition('/')[2] for source in sources)}"
         case VersionPublished(version=version, file=name, loss=loss):
             return f"{version} from {name}, loss {figure(loss)}"
+        case VersionRestored(version=version, before=before, moments=moments, global_step=step):
+            return f"{before or 'the base model'} → {version} at step {count(step)}, moments {moments}"
+        case VersionExported(version=version, to=to):
+            return f"{version} to {to}"
+        case VersionRetired(version=version, reason=reason):
+            return f"{version}: {reason}"
+        case (
+            RestoreRequested(version=version)
+            | PinRequested(version=version)
+            | UnpinRequested(version=version)
+            | VersionPinned(version=version)
+            | VersionUnpinned(version=version)
+            | VersionDeleted(version=version)
+        ):
+            return version
+        case ConsolidateRequested(average=average):
+            return "the latest checkpoint" if average == 1 else f"the mean of the last {average} checkpoints"
+        case BackupStarted(backup=backup, target=target):
+            return f"{backup} to {target}"
+        case BackupTaken(backup=backup, versions=versions, added_bytes=added):
+            return f"{backup}: {count(len(versions))} versions, {size(added)} added"
+        case BackupFailed(backup=backup, reason=reason) | BackupRetired(backup=backup, reason=reason):
+            return f"{backup}: {reason}"
+        case BackupDamaged(backup=backup, problems=problems):
+            return f"{backup}: {'; '.join(problems)}"
+        case BackupVerified(backup=backup):
+            return f"{backup} restored and checked"
+        case BackupDeleted(backup=backup, freed_bytes=freed):
+            return f"{backup}, {size(freed)} freed"
+        case DiskCleaned(freed_bytes=freed, reason=reason):
+            return f"{size(freed)} freed: {reason}"
         case _:
             return ""
 
@@ -176,6 +241,10 @@ def _running(event: Event) -> str:
             return f"{job}: {error}"
         case ProcessCrashed(role=role, error=error, category=category):
             return f"{role}, {category}: {error}"
+        case DriftCleared(path=path):
+            return path
+        case ProcessHung(role=role, phase=phase, silent_seconds=silent, limit_seconds=limit):
+            return f"{role}: no progress in {phase} for {silent:.0f} s, {limit:.0f} s are allowed"
         case ProcessStarted(role=role, pid=pid) | ProcessExited(role=role, pid=pid):
             return f"{role}, pid {pid}"
         case ProcessRestarted(role=role, crashes=crashes):

@@ -134,7 +134,7 @@ def waiting(state: State) -> list[Row]:
 
 def newest_versions(state: State) -> list[Version]:
     """Newest first."""
-    return [state.versions.versions[name] for name in reversed(state.versions.order)]
+    return list(reversed(list(state.versions)))
 
 
 def common(now: Now) -> dict[str, Any]:

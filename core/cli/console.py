@@ -92,6 +92,18 @@ def sentence(recorded: Recorded) -> str | None:
             return f"completed after {e.steps} steps"
         case facts.VersionPublished() as e:
             return f"published {e.version} in {e.path}"
+        case facts.VersionRestored() as e:
+            return (
+                f"restored {e.version}: the next run goes on from step {e.global_step} ({e.moments} moments)"
+            )
+        case facts.BackupVerified() as e:
+            return f"backup {e.backup} taken, restored and checked"
+        case facts.BackupFailed() as e:
+            return f"backup {e.backup} failed: {e.reason}"
+        case facts.DiskCleaned() as e:
+            return f"freed {e.freed_bytes:,} bytes: {e.reason}"
+        case facts.ProcessHung() as e:
+            return f"the {e.role} hangs in {e.phase} for {e.silent_seconds:.0f} s: it is ended"
         case (
             facts.TrainingPaused()
             | facts.TrainingStopped()

@@ -6,12 +6,24 @@ from events.types import (
     AlertCleared,
     AlertRaised,
     AttemptStarted,
+    BackupDamaged,
+    BackupDeleted,
+    BackupFailed,
+    BackupRequested,
+    BackupRetired,
+    BackupStarted,
+    BackupTaken,
+    BackupVerified,
     CheckpointDeleted,
     CheckpointQuarantined,
     CheckpointRetired,
     CheckpointSaved,
+    CleanRequested,
     ConfigChanged,
     ConfigRefused,
+    ConsolidateRequested,
+    DiskCleaned,
+    DriftCleared,
     DriftFound,
     Event,
     FileDuplicate,
@@ -29,14 +41,17 @@ from events.types import (
     MoveRequested,
     PauseRequested,
     PhaseEntered,
+    PinRequested,
     ProcessCrashed,
     ProcessExited,
+    ProcessHung,
     ProcessRestarted,
     ProcessStarted,
     Recorded,
     RemoveRequested,
     RequestRefused,
     ResourcesSampled,
+    RestoreRequested,
     ResumeRequested,
     RetryRequested,
     ServiceResumed,
@@ -51,8 +66,14 @@ from events.types import (
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
+    UnpinRequested,
     ValidationMeasured,
+    VersionDeleted,
+    VersionPinned,
     VersionPublished,
+    VersionRestored,
+    VersionRetired,
+    VersionUnpinned,
     WorkspaceCreated,
 )
 from projections.fold import State, fold
@@ -147,7 +168,8 @@ class Tale:
     def publishes(self, version: str, name: str, run: str, parent: str | None = None) -> int:
         self.tell(FilePlaced(sha256=sha(name), path=f"queue/recently_completed/{name}"))
         return self.tell(specimen(VersionPublished, version=version, run=run, file=name, sha256=sha(name),
-                                  parent=parent, path=f"models/versions/{version}"))  # fmt: skip
+                                  parent=parent, path=f"models/versions/{version}", kind="run",
+                                  request=None))  # fmt: skip
 
 
 def rich() -> Tale:
@@ -211,6 +233,34 @@ def rich() -> Tale:
     for _ in range(4):
         tale.crashes("r3")
     tale.ends(TrainingFailed, "d", "r3", 0, at=15, reason="it always dies", checkpoint=last)
+    _keeps(tale, last)
     asked = tale.tell(StopRequested())
     tale.tell(ServiceStopped(request=asked))
     return tale
+
+
+def _keeps(tale: Tale, last: str) -> None:
+    """Versions pinned, restored, retired; backups of every fate; the disk cleaned; a drift; a hang."""
+    asked = tale.tell(PinRequested(version="v0001"))
+    tale.tell(VersionPinned(version="v0001", request=asked))
+    asked = tale.tell(RestoreRequested(version="v0001"))
+    tale.tell(specimen(VersionRestored, version="v0001", global_step=10, checkpoint=last, request=asked))
+    asked = tale.tell(UnpinRequested(version="v0001"))
+    tale.tell(VersionUnpinned(version="v0001", request=asked))
+    asked = tale.tell(ConsolidateRequested(average=2))
+    tale.tell(specimen(VersionPublished, version="v0002", run="r1", kind="release", request=asked))
+    tale.tell(VersionRetired(version="v0002", reason="beyond versions_keep"), VersionDeleted(version="v0002"))
+    asked = tale.tell(BackupRequested())
+    for backup in ("b0001", "b0002", "b0003"):
+        tale.tell(BackupStarted(backup=backup, target="backups"))
+    tale.tell(specimen(BackupTaken, backup="b0001"), BackupVerified(backup="b0001", seconds=1, request=asked))
+    tale.tell(specimen(BackupTaken, backup="b0002"), BackupFailed(backup="b0002", reason="a hash differs"))
+    tale.tell(BackupDamaged(backup="b0001", problems=("bytes",)))
+    tale.tell(BackupRetired(backup="b0002", reason="it failed"))
+    tale.tell(BackupDeleted(backup="b0002", freed_bytes=7))
+    asked = tale.tell(CleanRequested())
+    tale.tell(DiskCleaned(freed_bytes=5, kinds={"tokens": 5}, reason="asked for", request=asked))
+    drift = specimen(DriftFound)
+    assert isinstance(drift, DriftFound)
+    tale.tell(drift, DriftCleared(kind=drift.kind, path=drift.path), specimen(DriftFound, path="another"))
+    tale.tell(specimen(ProcessHung, role="trainer", phase="step"))

@@ -73,7 +73,7 @@ def test_only_a_fatal_alert_stops_everything() -> None:
 
 def test_what_is_remembered_has_an_end() -> None:
     crashes = [crash() for _ in range(CRASHES_KEPT + 9)]
-    state = fold(*crashes, *(specimen(DriftFound) for _ in range(DRIFTS_KEPT + 9)))
+    state = fold(*crashes, *(specimen(DriftFound, path=f"{n}") for n in range(DRIFTS_KEPT + 9)))
 
     assert (CRASHES_KEPT, DRIFTS_KEPT) == (len(state.crashes), len(state.drifts))
     assert CRASHES_KEPT + 9 == state.crashes[-1].seq
