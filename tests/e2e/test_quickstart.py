@@ -63,7 +63,7 @@ class Newcomer:
             timeout=600,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
-        assert REFUSED.get(line, 0) == done.returncode, f"{line}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert REFUSED.get(line, 0) == done.returncode, f"{line}\n{done.stdout}\n{done.stderr}"
         if words[0] == "init":
             self._settles_in()
 
