@@ -15,7 +15,6 @@ NOT_YET = (
     "backup",
     "fixed_validation",
     "report_to",
-    "versions_keep",
 )
 
 

@@ -26,6 +26,7 @@ class Service:
         self.log = log
         self.stop = stop or threading.Event()
         self.places = threading.Lock()  # one job at a time moves files between folders
+        self.deletions = threading.Lock()  # one job at a time deletes what was condemned
         self._follower = follow(log)
         self._folding = threading.Lock()
         self._renderer: tuple[Path, Renderer] | None = None
