@@ -1,4 +1,4 @@
-"""Where does the open run go on, and where does the next one begin? By the log's order alone, newest first."""
+"""Where does the open run go on, where does the next one begin? By the log's order alone, newest first."""
 
 from dataclasses import dataclass
 
@@ -104,23 +104,13 @@ def moments_of(state: State, version: str) -> list[Checkpoint]:
     ]
 
 
-def ancestors(state: State, version: str) -> list[str]:
-    """The version and those it descends from, newest first."""
-    found: list[str] = []
-    each: str | None = version
-    while each is not None and each in state.versions.versions and each not in found:
-        found.append(each)
-        each = state.versions.versions[each].parent
-    return found
-
-
 def branch(state: State) -> list[Checkpoint]:
     """The usable resume points that lead to where the model stands, newest first; none of other branches."""
     restored = state.versions.restored
     if restored is None:
         return list(state.storage.usable)
     known = state.versions.versions
-    runs = {known[version].run for version in ancestors(state, restored.version)}
+    runs = {known[version].run for version in state.versions.ancestors(restored.version)}
     until = known[restored.version].published
     return [
         c for c in state.storage.usable if c.saved > restored.seq or (c.run in runs and c.saved < until)

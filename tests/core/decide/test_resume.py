@@ -88,7 +88,7 @@ def test_with_nothing_left_the_run_stands_where_it_started() -> None:
 
 
 def three_versions() -> tuple[Tale, list[str]]:
-    """v1 at 10, v2 at 20, v3 at 30, each with a resume point in the middle and at its end; the ends' paths."""
+    """v1 at 10, v2 at 20, v3 at 30, each with a point in the middle and at its end; the ends' paths."""
     tale, ends, parent = Tale(), [], None
     tale.begins()
     for n, name in enumerate(("a", "b", "c")):
