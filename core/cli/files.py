@@ -31,7 +31,8 @@ def check(files: FilesArgument, workspace: WorkspaceOption = None, as_json: Json
     """Validate only: the very check that intake runs."""
     from core.config import parse
     from core.files import sha256_of
-    from core.intake.template import BaseUnusable, Renderer
+    from core.intake.base import BaseUnusable
+    from core.intake.template import Renderer
     from core.intake.validate import examine
     from core.logbook import state_at
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from core.config import ConfigInvalid, load
 from core.decide.memory import GIB, Term, total
 from core.doctor.finding import OK, PROBLEM, WARN, Finding
-from core.intake.template import BaseUnusable, Renderer
+from core.intake.base import BaseUnusable
+from core.intake.template import Renderer
 from core.model.estimate import Description
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from core.intake.formats import Row
 from core.intake.problems import ROW_CODES
+from core.intake.rows import Row
 from core.settings import Settings
 
 LINES_PER_CODE = 20

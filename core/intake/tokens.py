@@ -16,7 +16,7 @@ from core.intake.template import Encoded, Renderer
 from core.settings import Settings
 
 # Raised whenever the same file, base and settings would give other tokens or another report.
-CODE_VERSION = 1
+CODE_VERSION = 2
 
 # Which settings change tokens, labels, or what is left out.
 MATTERING = (
@@ -113,8 +113,8 @@ class StoreWriter:
     def append(self, encoded: Encoded, row_sha256: bytes, line: int) -> None:
         self.rows += 1
         self.tokens += len(encoded.ids)
-        self._files["ids"].write(encoded.ids.astype("<u4").tobytes())
-        self._files["labels"].write(encoded.labels.tobytes())
+        self._files["ids"].write(encoded.ids.astype("<u4", copy=False).data)
+        self._files["labels"].write(encoded.labels.data)
         self._files["offsets"].write(self.tokens.to_bytes(8, "little"))
         self._files["hashes"].write(row_sha256)
         self._files["lines"].write(line.to_bytes(4, "little"))

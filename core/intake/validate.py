@@ -4,15 +4,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 
+import numpy as np
+
 from core.intake import sequences
-from core.intake.chatml import END, START, blocks
-from core.intake.formats import READERS, Row, parse, read, recognise
+from core.intake.formats import READERS, expand, parse, read, recognise
 from core.intake.lines import FileTooLarge, Lines
+from core.intake.messages import doubtful_calls
 from core.intake.problems import BadRow
 from core.intake.report import Report, Tally, leaks
-from core.intake.template import END_OF_TEXT, Encoded, Renderer
+from core.intake.rows import Json, Row
+from core.intake.template import Encoded, Renderer
 from core.intake.tokens import StoreDamaged, StoreWriter, TokenStore, store_key
 from core.settings import Settings
 
@@ -36,17 +40,23 @@ def examine(
     if store is not None and (known := _known(store / key, path)) is not None:
         return known
     started = time.monotonic()
-    tally = Tally()
-    with ExitStack() as stack:
-        writer = stack.enter_context(StoreWriter(store, key)) if store is not None else None
-        if not path.name.lower().endswith(".jsonl"):
-            tally.refuse("not_jsonl", "rows come as .jsonl, one JSON object a line: use `evertrain add`")
-        else:
-            _read_all(path, sha256, renderer, settings, tally, writer, progress)
-        report = _report(path, sha256, settings, tally, time.monotonic() - started, key if writer else None)
-        if writer is not None and report.is_accepted:
-            writer.finish(report.as_json())
-    return report
+    expected: str | None = None
+    while True:
+        tally = Tally()
+        with ExitStack() as stack:
+            writer = stack.enter_context(StoreWriter(store, key)) if store is not None else None
+            if not path.name.lower().endswith(".jsonl"):
+                tally.refuse("not_jsonl", "rows come as .jsonl, one JSON object a line: use `evertrain add`")
+            else:
+                most = _read_all(path, sha256, renderer, settings, tally, writer, progress, expected)
+                if most != tally.format:
+                    expected = most             # the first rows misled: once more, with nothing kept
+                    continue
+            seconds = time.monotonic() - started
+            report = _report(path, sha256, settings, tally, seconds, key if writer else None)
+            if writer is not None and report.is_accepted:
+                writer.finish(report.as_json())
+        return report
 
 
 def _known(folder: Path, path: Path) -> Report | None:
@@ -61,68 +71,100 @@ def _known(folder: Path, path: Path) -> Report | None:
 
 def _read_all(
     path: Path, sha256: str, renderer: Renderer, settings: Settings, tally: Tally,
-    writer: StoreWriter | None, progress: Progress | None,
-) -> None:
-    size = path.stat().st_size
-    lines = Lines(path)
+    writer: StoreWriter | None, progress: Progress | None, expected: str | None,
+) -> str:
+    """Read as rows of `expected`, or of the format that the first rows speak of; gives that of most rows."""
+    lines, size = Lines(path), path.stat().st_size
+    seen: Counter[str] = Counter()
+
+    def hear() -> None:
+        if progress is not None:
+            progress(lines.bytes_read, size)
+
     try:
-        tally.format = _format(path, progress, size)
+        values = _values(lines, seen, hear)
+        first = list(_first(values, lines))
+        tally.format = expected or _most(seen)
+        unread = chain(first, values)
         if tally.format != "text" and tally.format in READERS and renderer.chat_problem:
             tally.refuse("chat_unsupported", f"this base cannot learn chats: {renderer.chat_problem}")
-            return
-        for block in _blocks(lines, renderer, settings, tally):
+            for _ in unread:
+                pass
+            return _most(seen)
+        for block in _blocks(unread, renderer, settings, tally):
             _take(block, renderer, settings, tally, writer)
-            if progress is not None:
-                progress(lines.bytes_read, size)
+            hear()
     except FileTooLarge as error:
         tally.refuse("file_too_large", str(error))
-        return
+        return tally.format
     if lines.has_bom:
         tally.warnings.append("bom: the file begins with a byte order mark, which was skipped")
     if lines.digest != sha256:
         tally.refuse("changed", "the file changed while it was read: add it again when it is complete")
-    elif not tally.rows:
+        return tally.format
+    if not tally.rows:
         tally.refuse("no_rows", "the file has no rows")
     tally.find_duplicates()
+    return _most(seen)
 
 
-def _format(path: Path, progress: Progress | None, size: int) -> str:
-    """The format of most rows, by a first pass over all of them."""
-    seen: Counter[str] = Counter()
-    for number, line in Lines(path):
-        if progress is not None and number % 5000 == 0:
-            progress(0, size)                   # a chance to stop; the pass that counts comes after
+def _values(
+    lines: Lines, seen: Counter[str], hear: Callable[[], None],
+) -> Iterator[tuple[int, Json | BadRow]]:
+    """Every line's object, or what is wrong with it; `seen` counts their formats."""
+    for number, line in lines:
+        if number % 4096 == 0:
+            hear()                              # a chance to stop where no row is usable
         try:
-            found = recognise(parse(line)) if line is not None else None
-        except BadRow:
-            continue                            # told by the second pass, with its line
-        if found is not None:
+            if line is None:
+                raise BadRow("line_too_long", f"the line is longer than {lines.line_limit:,} bytes")
+            value = parse(line)
+        except BadRow as problem:
+            yield number, problem
+            continue
+        if (found := recognise(value)) is not None:
             seen[found] += 1
-    # of equally many the first in order of the name: the same file has the same format always
+        yield number, value
+
+
+def _first(
+    values: Iterator[tuple[int, Json | BadRow]], lines: Lines,
+) -> Iterator[tuple[int, Json | BadRow]]:
+    for value in islice(values, BLOCK_ROWS):
+        yield value
+        if lines.bytes_read > BLOCK_CHARACTERS:
+            return
+
+
+def _most(seen: Counter[str]) -> str:
+    """Of equally many the first in order of the name: the same file has the same format always."""
     return min(seen, key=lambda name: (-seen[name], name), default="unknown")
 
 
 def _blocks(
-    lines: Lines, renderer: Renderer, settings: Settings, tally: Tally,
+    values: Iterator[tuple[int, Json | BadRow]], renderer: Renderer, settings: Settings, tally: Tally,
 ) -> Iterator[list[Found]]:
     """Usable rows, a bounded number at a time; the others are noted."""
     block: list[Found] = []
     characters = 0
-    for number, line in lines:
-        tally.rows += 1
-        try:
-            if line is None:
-                raise BadRow("line_too_long", f"the line is longer than {lines.line_limit:,} bytes")
-            row = read(parse(line), tally.format)
-            ready = renderer.prepare(_with_sequences(number, row, settings, tally), settings.system_prompt)
-        except BadRow as problem:
-            tally.note(number, problem.code, str(problem))
-            continue
-        block.append((number, row, ready))
-        characters += sum(len(turn.text) for turn in ready.turns)
-        if len(block) >= BLOCK_ROWS or characters >= BLOCK_CHARACTERS:
-            yield block
-            block, characters = [], 0
+    for number, value in values:
+        for each in [value] if isinstance(value, BadRow) else expand(value):
+            tally.rows += 1
+            try:
+                if isinstance(each, BadRow):
+                    raise each
+                row = read(each, tally.format)
+                changed = _with_sequences(number, row, settings, tally)
+                ready = renderer.prepare(changed, settings.system_prompt)
+                renderer.check(ready)
+            except BadRow as problem:
+                tally.note(number, problem.code, str(problem))
+                continue
+            block.append((number, row, ready))
+            characters += sum([len(turn.text) for turn in ready.turns])
+            if len(block) >= BLOCK_ROWS or characters >= BLOCK_CHARACTERS:
+                yield block
+                block, characters = [], 0
     yield block
 
 
@@ -134,18 +176,18 @@ def _take(
         length = len(encoded.ids)
         tally.lengths[length] += 1
         if length > settings.max_length:
-            if settings.too_long != "truncate" or _cuts_a_stop(ready, encoded, renderer, settings):
+            if settings.too_long != "truncate" or _cuts_a_stop(ready, encoded, settings):
                 tally.note(line, "too_long", f"{length} tokens, max_length is {settings.max_length}")
                 continue
             tally.note(line, "truncated", f"{length} tokens, cut to {settings.max_length}")
             encoded = Encoded(encoded.ids[:settings.max_length], encoded.labels[:settings.max_length])
-        trained = int(encoded.labels.sum())
+        trained = int(np.count_nonzero(encoded.labels))
         if not trained:
             tally.note(line, "no_trainable_token", "no token would be trained")
             continue
         row_sha256 = row.sha256
         tally.accept(line, row_sha256, len(encoded.ids), trained)
-        _warn(line, row, tally)
+        _warn(line, row, renderer, tally)
         if writer is not None:
             writer.append(encoded, row_sha256, line)
 
@@ -159,22 +201,26 @@ def _with_sequences(line: int, row: Row, settings: Settings, tally: Tally) -> Ro
         return row
 
 
-def _cuts_a_stop(row: Row, encoded: Encoded, renderer: Renderer, settings: Settings) -> bool:
+def _cuts_a_stop(row: Row, encoded: Encoded, settings: Settings) -> bool:
     """Would cutting to max_length keep a part of an answer without the stop sequence it ends with?"""
     last, next_one = encoded.labels[settings.max_length - 1 : settings.max_length + 1]
     if not (row.is_chat and last and next_one):
         return False                            # the cut is not inside an answer
-    kept = blocks(row.turns)[: int((encoded.ids[: settings.max_length] == renderer.start_id).sum())]
-    return sequences.has_stop(kept[-1][1], settings)
+    labels = encoded.labels[: settings.max_length].astype(np.int8)
+    begun = int((np.diff(labels) == 1).sum())   # a header stands before each answer, so each begins a run
+    return sequences.has_stop([turn for turn in row.turns if turn.trained][begun - 1], settings)
 
 
-def _warn(line: int, row: Row, tally: Tally) -> None:
+def _warn(line: int, row: Row, renderer: Renderer, tally: Tally) -> None:
     if row.is_chat and row.turns[-1].role != "assistant":
         tally.note(line, "last_turn_not_assistant", "the last message is not by the assistant")
-    if any(token in turn.text for turn in row.turns for token in (START, END, END_OF_TEXT)):
+    if any(renderer.spells_control(turn.text) for turn in row.turns):
         tally.note(line, "control_text", "a control token is spelled out in the text")
     if leaks(row):
         tally.note(line, "leakage", "the answer stands word for word in what was asked")
+    if any(turn.calls or turn.role == "tool" for turn in row.turns):
+        for code, message in doubtful_calls(row):
+            tally.note(line, code, message)
 
 
 def _report(
