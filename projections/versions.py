@@ -82,6 +82,19 @@ class Versions:
         """Those whose files should be there, oldest first."""
         return (v for v in map(self.versions.__getitem__, self.order) if v.state == "kept")
 
+    def ancestors(self, version: str) -> tuple[str, ...]:
+        """The version itself and all it descends from, newest first."""
+        found: list[str] = []
+        each: str | None = version
+        while each is not None and each in self.versions:
+            found.append(each)
+            each = self.versions[each].parent
+        return tuple(found)
+
+    def children(self, version: str) -> tuple[str, ...]:
+        """What descends from it directly, releases too, oldest first; deleted ones as well."""
+        return tuple(name for name in self.order if self.versions[name].parent == version)
+
     @property
     def retired(self) -> tuple[Version, ...]:
         """Condemned and not yet deleted, oldest first."""

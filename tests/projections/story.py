@@ -123,7 +123,8 @@ class Tale:
     ) -> int:
         chosen: dict[str, Any] = {
             "run": run, "sha256": sha(name), "file": name, "step": step, "steps_planned": 10, "parent": None,
-            "global_step": at, "checkpoint": checkpoint, "config": {"max_attempts": 3, "epochs": 1},
+            "global_step": at, "checkpoint": checkpoint, "weights": None,
+            "config": {"max_attempts": 3, "epochs": 1},
         }  # fmt: skip
         return self.tell(
             specimen(TrainingStarted, **(chosen | more)),
