@@ -68,6 +68,8 @@ class World:
     backups: list[Thing] = field(default_factory=list)
     current: str | None = None
     restored: str | None = None
+    begin_at: Thing | None = None  # the resume point of the newest restore
+    saved_then: int = 0  # resume points before that restore
     wanted: set[str] = field(default_factory=set)
     needed: dict[str, str | None] = field(default_factory=dict)  # who needs a resume point → which
     run: str | None = None
@@ -116,7 +118,7 @@ class World:
         if thing := some(self.versions, n):
             point = some([p for p in self.points if p.good], n)
             self.current = self.restored = thing.id
-            self.needed["restored"] = point.id if point else None
+            self.begin_at, self.saved_then = point, len(self.points)
             self.tell(specimen(VersionRestored, version=thing.id, checkpoint=point.id if point else None))
 
     def start(self, n: int, score: float | None) -> None:
@@ -245,6 +247,9 @@ def must_stay(world: World, policy: dict[str, int], keep: int) -> set[str]:
     points = [thing for thing in world.points if thing.here]
     good = [thing for thing in points if thing.good]
     stay |= {thing.id for thing in good[-keep:]} | {name or "" for name in world.needed.values()}
+    began = any(thing.good and thing.here for thing in world.points[world.saved_then :])
+    if world.begin_at is not None and world.current == world.restored and not began:
+        stay |= {world.begin_at.id} if world.begin_at.good else set()
     stay |= {
         thing.id for thing in points
         if not thing.good and sum(points.index(other) > points.index(thing) for other in good) < keep
