@@ -10,6 +10,7 @@ from events.types import (
     FileQueued,
     FileRemoved,
     FileReprioritized,
+    FixedSetChecked,
     PauseRequested,
     StopRequested,
     TrainingFailed,
@@ -26,6 +27,7 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     FileReprioritized,
     FileRemoved,
     ConfigChanged,
+    FixedSetChecked,
     AlertRaised,
 )
 
@@ -40,6 +42,9 @@ class Measured:
     tokens: int  # of the whole run
     trained_tokens: int
     plan_sha256: str
+    fixed_set: str | None = None  # sha256 of the fixed validation set, and the key of its token store
+    fixed_store: str | None = None
+    excluded_rows: int = 0
 
 
 def next_file(state: State) -> str | None:
@@ -80,6 +85,9 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
             parent=state.versions.current,
             config=state.workspace.config,
             config_sha256=state.workspace.config_sha256 or "",
+            fixed_set=measured.fixed_set,
+            fixed_store=measured.fixed_store,
+            excluded_rows=measured.excluded_rows,
         )
     ]
 
