@@ -10,6 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
 from core.jobs.dispatch import answer, give_up, start_next
+from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
 from core.jobs.publish import publish
 from core.jobs.reconcile import EVERY as RECONCILE_EVERY
@@ -53,6 +54,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("retention", 5.0, Retention().work),
         Job("reconcile", RECONCILE_EVERY, reconcile),
         Job("configuration", 2.0, configuration),
+        Job("fixed set", 2.0, fixed_set),
         Job("samples", EVERY, Samples().take),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),

@@ -40,6 +40,8 @@ from core.settings import CHOICES, RANGES, Settings
         ("backup", {"keep": {}}, "at least one"),
         ("backup", {"targte": "x"}, "backup.targte"),
         ("system_prompt", 5, "system_prompt"),
+        ("fixed_validation", "", ".jsonl"),
+        ("fixed_validation", "rows.json", ".jsonl"),
         ("checkpoints_keep", -1, "checkpoints_keep"),
     ],
 )
@@ -84,7 +86,6 @@ def test_every_choice_is_allowed(key: str) -> None:
 def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
     other: dict[str, Any] = {
         "backup": {"every_hours": 1},
-        "fixed_validation": "x.jsonl",
         "report_to": ["wandb"],
     }
 

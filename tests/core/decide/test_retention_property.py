@@ -90,7 +90,9 @@ class World:
         thing = Thing(f"v{len(self.versions) + 1:04d}", self.clock(self.versions), kind, score)
         self.versions.append(thing)
         run = self.state.versions.due[0].event.run if self.state.versions.due and kind == "run" else "other"
-        self.tell(specimen(VersionPublished, version=thing.id, kind=kind, run=run, validation_loss=score,
+        self.tell(specimen(VersionPublished, version=thing.id, kind=kind, run=run,
+                           fixed_validation_loss=score if n % 2 else None,
+                           validation_loss=None if n % 2 else score,
                            path=thing.id, request=None))  # fmt: skip
         if kind == "run":
             self.current = thing.id
