@@ -13,6 +13,8 @@ from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
 from core.jobs.publish import publish
+from core.jobs.reconcile import EVERY as RECONCILE_EVERY
+from core.jobs.reconcile import reconcile
 from core.jobs.retention import Retention
 from core.jobs.samples import EVERY, Samples, beat
 from core.jobs.service import Service
@@ -50,6 +52,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("publish", 0.5, publish),
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, Retention().work),
+        Job("reconcile", RECONCILE_EVERY, reconcile),
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set),
         Job("samples", EVERY, Samples().take),
