@@ -21,6 +21,7 @@ from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
+from core.jobs.versions import keep_versions
 from events.types import AlertCleared, JobFailed
 
 
@@ -50,6 +51,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("answer", 0.2, answer),
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
+        Job("versions", 0.5, keep_versions),
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, Retention().work),
         Job("reconcile", RECONCILE_EVERY, reconcile),
