@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from core.decide import overfitting
 from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
 from core.jobs.dispatch import answer, give_up, start_next
@@ -52,12 +53,18 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("retention", 5.0, retention),
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set),
+        Job("overfitting", 0.5, watch_overfitting),
         Job("samples", EVERY, Samples().take),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),
         Job("snapshots", 60.0, Snapshots().take),
         Job("journal", 1.0, Journal(service).write),
     )
+
+
+def watch_overfitting(service: Service) -> None:
+    """Raise or clear the alert that the newest evaluations call for."""
+    service.decide(overfitting.facts, overfitting.DEPENDS_ON)
 
 
 def schedule(service: Service, table: tuple[Job, ...]) -> BackgroundScheduler:
