@@ -1,6 +1,8 @@
 """The table of jobs, and APScheduler to run them: late is fine, twice is not."""
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +22,7 @@ from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
+from core.settings import RANGES
 from events.types import AlertCleared, JobFailed
 
 
@@ -31,19 +34,23 @@ class Job:
 
 
 class Inbox:
-    """The poll, and what it last said."""
+    """The poll, when it last looked, and what it said."""
 
     def __init__(self) -> None:
         self.empty = False  # no look yet
+        self._looked = -math.inf
 
     def poll(self, service: Service) -> None:
-        self.empty = not poll(service)
+        """Look if `poll_interval`, as it is now, has passed: a shorter one acts at once."""
+        if time.monotonic() - self._looked >= service.settings().poll_interval:
+            self._looked = time.monotonic()
+            self.empty = not poll(service)
 
 
 def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
     return (
-        Job("poll", service.settings().poll_interval, inbox.poll),
+        Job("poll", RANGES["poll_interval"][0], inbox.poll),
         Job("validate", 0.5, validate_all),
         Job("arrange", 0.3, arrange),
         Job("answer", 0.2, answer),
