@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.files import sha256_of
+from core.store.checking import backup_problems
 from db.workspace import PRIORITIES, TERMINAL_FOLDERS, Workspace
 from events.verify import Problem
 from projections.fold import State
@@ -32,19 +33,21 @@ def folder_problems(folder: Path, manifest_sha256: str) -> list[str]:
 
 
 def inspect(workspace: Workspace, state: State, *, deep: bool) -> list[Problem]:
-    """Files, versions and resume points against the log. `deep`: the queue's files are hashed as well."""
+    """Files, versions and resume points against the log. `deep`: queued files and backups are hashed too."""
     return [
         *_files(workspace, state, deep),
         *_strangers_in_queue(workspace, state),
         *_models(workspace, state),
         *_stranger_models(workspace, state),
+        *(backup_problems(workspace.root, state) if deep else ()),
     ]
 
 
 def _files(workspace: Workspace, state: State, deep: bool) -> Iterator[Problem]:
     # what is lost is told already
     placed = [(e.sha256, e.placed, e.since) for e in state.queue.entries.values() if not e.lost]
-    placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values()]
+    lost = {e.sha256 for e in state.queue.entries.values() if e.lost}  # and so is what only repeats it
+    placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values() if c.sha256 not in lost]
     for sha256, where, seq in placed:
         if where is None:
             continue

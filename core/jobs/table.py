@@ -8,6 +8,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.jobs.arrange import arrange
+from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.poll import poll
@@ -49,6 +50,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("publish", 0.5, publish),
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, Retention().work),
+        Job("backup", 5.0, Backups().turn),
         Job("configuration", 2.0, configuration),
         Job("samples", EVERY, Samples().take),
         Job("heartbeat", 1.0, beat),

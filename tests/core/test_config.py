@@ -39,6 +39,14 @@ from core.settings import CHOICES, RANGES, Settings
         ("backup", {"keep": {"best": 1}}, "last, daily, weekly, monthly"),
         ("backup", {"keep": {}}, "at least one"),
         ("backup", {"targte": "x"}, "backup.targte"),
+        ("backup", {"every_hours": 0}, "0 excluded"),
+        ("backup", {"every_hours": 1e9}, "8784"),
+        ("backup", {"every_hours": "often"}, "float"),
+        ("backup", {"target": " "}, "a folder of their own"),
+        ("backup", {"target": "."}, "a folder of their own"),
+        ("backup", {"target": "models/backups"}, "a folder of their own"),
+        ("backup", {"target": "backups/../queue"}, "a folder of their own"),
+        ("backup", {"target": "ftp://me:secret@host/store"}, "by the environment"),
         ("system_prompt", 5, "system_prompt"),
         ("checkpoints_keep", -1, "checkpoints_keep"),
     ],
@@ -81,9 +89,15 @@ def test_every_choice_is_allowed(key: str) -> None:
         assert choice is getattr(parse({key: choice}), key) or choice == getattr(parse({key: choice}), key)
 
 
+@pytest.mark.parametrize(
+    "target", ["backups", "safe/here", "/mnt/safe", "~/safe", "s3://bucket/safe", "memory://x"]
+)
+def test_a_place_of_their_own_is_a_fine_target_of_backups(target: str) -> None:
+    assert target == parse({"backup": {"target": target}}).backup.target
+
+
 def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
     other: dict[str, Any] = {
-        "backup": {"every_hours": 1},
         "fixed_validation": "x.jsonl",
         "report_to": ["wandb"],
     }
