@@ -72,10 +72,12 @@ def _somebody(workspace: "Workspace") -> bool:
 
 
 def answer_to(log: "Log", request: int) -> "Recorded | None":
-    """The fact that answers a request."""
+    """The fact that answers a request; one that only tells that the work began is none."""
+    from events.types import BackupStarted
     from projections.fold import FOLDED
 
-    for recorded in log.read(request, types=[cls for cls in FOLDED if "request" in cls.__dataclass_fields__]):
+    types = [c for c in FOLDED if "request" in c.__dataclass_fields__ and c is not BackupStarted]
+    for recorded in log.read(request, types=types):
         if getattr(recorded.event, "request", None) == request:
             return recorded
     return None

@@ -5,7 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from core.files import CHUNK, fsync_folder
 
@@ -29,13 +29,19 @@ def proceed() -> None:
     """Never ends anything: for work that nobody has to stop."""
 
 
+class Readable(Protocol):
+    """What can be read, a part at a time."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
 class Place(Protocol):
     """Named bytes; a name that exists is whole."""
 
     def size(self, name: str) -> int | None:
         """Bytes under this name; None: there is none."""
 
-    def open(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    def open(self, name: str) -> contextlib.AbstractContextManager[Readable]:
         """The bytes, to be read. Raises FileNotFoundError."""
 
     def put(self, name: str, source: Path, sha256: str, go_on: GoOn) -> None:
@@ -63,7 +69,7 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def open(self, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    def open(self, name: str) -> contextlib.AbstractContextManager[Readable]:
         return (self.root / name).open("rb")
 
     def put(self, name: str, source: Path, sha256: str, go_on: GoOn) -> None:
@@ -116,6 +122,17 @@ class Folder:
         return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
 
+class _Told:
+    """A remote file whose errors name the target; what its reader raises by itself goes on as it is."""
+
+    def __init__(self, file: Any, told: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        self._file, self._told = file, told
+
+    def read(self, size: int = -1, /) -> bytes:
+        with self._told():
+            return bytes(self._file.read(size))
+
+
 class Remote:
     """Any file system that fsspec knows: its own put, then every byte read back."""
 
@@ -152,9 +169,13 @@ class Remote:
                 return None
 
     @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        with self._told(), self._system.open(self._at(name), "rb") as file:
-            yield file
+    def open(self, name: str) -> Iterator[Readable]:
+        with self._told():
+            file = self._system.open(self._at(name), "rb")
+        try:
+            yield _Told(file, self._told)
+        finally:
+            file.close()
 
     def put(self, name: str, source: Path, sha256: str, go_on: GoOn) -> None:
         with source.open("rb") as reading:
@@ -205,14 +226,14 @@ def place(target: str, root: Path) -> Place:
     return Remote(target)
 
 
-def parts(file: BinaryIO, go_on: GoOn = proceed) -> Iterator[bytes]:
+def parts(file: Readable, go_on: GoOn = proceed) -> Iterator[bytes]:
     """The bytes, a part at a time."""
     while part := file.read(CHUNK):
         go_on()
         yield part
 
 
-def hash_of(file: BinaryIO, go_on: GoOn = proceed) -> str:
+def hash_of(file: Readable, go_on: GoOn = proceed) -> str:
     """SHA-256 of what is left to be read."""
     digest = hashlib.sha256()
     for part in parts(file, go_on):
