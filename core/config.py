@@ -12,7 +12,6 @@ from core.settings import Settings, problems
 
 #: Keys whose feature is not built yet: anything but the default is refused rather than ignored.
 NOT_YET = (
-    "fixed_validation",
     "report_to",
 )
 

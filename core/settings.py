@@ -109,6 +109,8 @@ def problems(settings: Settings) -> list[str]:
         value = getattr(settings, key)
         if not low <= value <= high:
             found.append(f"{key}: {value!r} is outside {low:g} … {high:g}")
+    if settings.fixed_validation is not None and not settings.fixed_validation.endswith(".jsonl"):
+        found.append(f"fixed_validation: {settings.fixed_validation!r} is not the path of a .jsonl file")
     for key in ("stop_sequences", "think_prefix"):
         value = getattr(settings, key)
         if value is not None and (not value.pool or not 1 <= value.min <= value.max <= 16):

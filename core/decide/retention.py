@@ -7,6 +7,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import NamedTuple
 
+from core.decide.resume import needed_checkpoints
 from core.settings import Settings
 from events.types import (
     BackupDamaged,
@@ -16,6 +17,7 @@ from events.types import (
     CheckpointQuarantined,
     CheckpointRetired,
     CheckpointSaved,
+    ConsolidateRequested,
     Event,
     PinRequested,
     RestoreRequested,
@@ -39,6 +41,7 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     CheckpointQuarantined,
     CheckpointRetired,
     CheckpointSaved,
+    ConsolidateRequested,
     PinRequested,
     RestoreRequested,
     TrainingCompleted,
@@ -120,8 +123,9 @@ def retire_versions(state: State, keep: Mapping[str, int]) -> list[Event]:
 
 
 def score(version: Version) -> float | None:
-    """How good a version is: its loss on rows that were not trained; the lower the better."""
-    return version.validation_loss
+    """How good a version is: its loss on the fixed set, else on its own hold-out; the lower the better."""
+    fixed = version.fixed_validation_loss
+    return fixed if fixed is not None else version.validation_loss
 
 
 def _protected_versions(state: State) -> set[str]:
@@ -147,21 +151,12 @@ def retire_checkpoints(state: State, keep: int) -> list[Event]:
     beyond += tuple(
         c for c in state.storage.checkpoints.values() if c.state == "quarantined" and c.saved < oldest
     )
-    needed = _needed_checkpoints(state)
+    needed = needed_checkpoints(state)
     return [
         CheckpointRetired(path=checkpoint.path, reason=f"beyond checkpoints_keep = {keep}")
         for checkpoint in sorted(beyond, key=lambda c: c.saved)
         if checkpoint.path not in needed
     ]
-
-
-def _needed_checkpoints(state: State) -> set[str]:
-    needed = {due.event.checkpoint for due in state.versions.due}
-    if state.run.current is not None:
-        needed.add(state.run.current.checkpoint or "")
-    if state.versions.restored is not None:
-        needed.add(state.versions.restored.checkpoint or "")
-    return needed
 
 
 def retire_backups(state: State, keep: Mapping[str, int]) -> list[Event]:

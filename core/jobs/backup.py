@@ -60,12 +60,13 @@ def backup(service: Service) -> bool:
     if not service.state().storage.backups_in(*decide.UNDER_WAY):
         service.decide(lambda state: decide.begin(state, now_us()), decide.DEPENDS_ON)
     under_way = service.state().storage.backups_in(*decide.UNDER_WAY)
+    scratch = service.workspace.temporary / "backup"
     if not under_way:
+        _remove(scratch)  # what a kill left of one that had ended
         return False
     one = under_way[0]
     request = _request(service, one)
     began = time.monotonic()
-    scratch = service.workspace.temporary / "backup"
     try:
         if decide.is_hopeless(service.state(), one):
             raise BackupUnsound(f"the daemon died {decide.MOST_DEATHS} times while it was taken")
@@ -79,9 +80,13 @@ def backup(service: Service) -> bool:
         seconds = round(time.monotonic() - began, 3)
         _end(service, lambda state: decide.verified(state, one.id, seconds, request))
     finally:
-        if scratch.is_dir():
-            shutil.rmtree(scratch)
+        _remove(scratch)
     return True
+
+
+def _remove(scratch: Path) -> None:
+    if scratch.is_dir():
+        shutil.rmtree(scratch)
 
 
 def _end(service: Service, question: Callable[[State], list[Event]]) -> None:

@@ -12,7 +12,7 @@ from core.files import sha256_of
 from core.jobs.poll import arriving
 from core.jobs.service import Service
 from core.logbook import open_log, state_at
-from core.store.manifest import LOG, Entry, Manifest
+from core.store.manifest import LOG, Entry, Manifest, is_inside
 from core.store.restoring import base_sha256
 from db.engine import copy_database
 from db.workspace import Workspace
@@ -92,6 +92,9 @@ def pack(service: Service, backup: Backup, scratch: Path, without: frozenset[str
     files = _Files(root, {}, {}, {})
     files.add(LOG, copy)
     files.add("config.json", _config(service.workspace.config, state, scratch))
+    fixed = state.workspace.fixed_set
+    if fixed is not None and is_inside(fixed.path) and (root / fixed.path).is_file():
+        files.add(fixed.path, root / fixed.path)
     created = state.workspace.created
     assert created is not None
     for path in sorted((root / created.base_model).rglob("*")):

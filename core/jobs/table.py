@@ -11,6 +11,7 @@ from core.jobs.arrange import arrange
 from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
 from core.jobs.dispatch import answer, give_up, start_next
+from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
 from core.jobs.publish import publish
 from core.jobs.retention import Retention
@@ -52,6 +53,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("retention", 5.0, Retention().work),
         Job("backup", 5.0, Backups().turn),
         Job("configuration", 2.0, configuration),
+        Job("fixed set", 2.0, fixed_set),
         Job("samples", EVERY, Samples().take),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),

@@ -48,6 +48,8 @@ from core.settings import CHOICES, RANGES, Settings
         ("backup", {"target": "backups/../queue"}, "a folder of their own"),
         ("backup", {"target": "ftp://me:secret@host/store"}, "by the environment"),
         ("system_prompt", 5, "system_prompt"),
+        ("fixed_validation", "", ".jsonl"),
+        ("fixed_validation", "rows.json", ".jsonl"),
         ("checkpoints_keep", -1, "checkpoints_keep"),
     ],
 )
@@ -98,7 +100,6 @@ def test_a_place_of_their_own_is_a_fine_target_of_backups(target: str) -> None:
 
 def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
     other: dict[str, Any] = {
-        "fixed_validation": "x.jsonl",
         "report_to": ["wandb"],
     }
 

@@ -74,6 +74,7 @@ def test_a_backup_killed_at_any_step_is_finished_and_the_old_one_stays(copies: C
         assert {"b0001", "b0002"} == set(store.backups())
         assert 2 == len(facts(service, BackupVerified))
         assert 0 == store.sweep()
+        backup(service)  # nothing is due: it only tidies up
         assert not (service.workspace.temporary / "backup").exists()
         is_whole(service, root / "elsewhere")
         service.log.close()
@@ -130,4 +131,4 @@ def test_a_prune_killed_at_any_step_is_finished_and_takes_nothing_else(
         service.log.close()
         shutil.rmtree(root)
 
-    assert trials > 3
+    assert trials >= 3
