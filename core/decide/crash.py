@@ -114,6 +114,7 @@ class Evidence:
     phase: str | None = None
     frames: tuple[str, ...] = ()  # innermost last
     with_watchdog: bool = False  # nobody saw it end
+    hung: bool = False  # it stood still, and was ended for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,8 @@ def analyse(evidence: Evidence) -> Finding:
 def _category(evidence: Evidence) -> str:
     if evidence.with_watchdog:
         return "gone"
+    if evidence.hung:  # how it was ended is our own doing
+        return "timeout"
     if evidence.signal == "SIGKILL" and evidence.oom_kills:
         return "oom_killed"
     if evidence.signal is not None:

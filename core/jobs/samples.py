@@ -23,7 +23,7 @@ class Samples:
     def take(self, service: Service) -> None:
         """One sample."""
         self.newest = sample(service.workspace.root)
-        service.log.beat("daemon", os.getpid(), "idle", sample=json.dumps(self.newest))
+        beat(service, sample=json.dumps(self.newest))
         _watch_floor(service, self.newest["disk"])
         self._minute.append(_flat(self.newest))
         if len(self._minute) >= PER_FACT:
@@ -57,6 +57,7 @@ def _watch_floor(service: Service, disk: dict[str, int]) -> None:
         service.append(AlertCleared(type="waiting"))
 
 
-def beat(service: Service) -> None:
-    """The daemon lives: written by the scheduler that does its work."""
-    service.log.beat("daemon", os.getpid(), "idle")
+def beat(service: Service, sample: str | None = None) -> None:
+    """The daemon lives, by the scheduler that does its work; its work moves only as the slowest job does."""
+    phase, move = service.progress.slowest()
+    service.log.beat("daemon", os.getpid(), phase, sample=sample, progress=move)

@@ -26,6 +26,7 @@ class Job:
     name: str
     every: float  # seconds
     work: Callable[[Service], object]
+    phase: str = "save"  # whose limit it has while it stands still: of work that waits for disks
 
 
 class Inbox:
@@ -42,12 +43,12 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
     return (
         Job("poll", service.settings().poll_interval, inbox.poll),
-        Job("validate", 0.5, validate_all),
+        Job("validate", 0.5, validate_all, "tokenize"),
         Job("arrange", 0.3, arrange),
         Job("answer", 0.2, answer),
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
-        Job("dispatch", 0.5, start_next),
+        Job("dispatch", 0.5, start_next, "tokenize"),
         Job("retention", 5.0, retention),
         Job("configuration", 2.0, configuration),
         Job("samples", EVERY, Samples().take),
@@ -85,7 +86,11 @@ def run(service: Service, job: Job) -> None:
     """Do a job; what it raises becomes a fact and an alert, and the other jobs go on."""
     if service.stop.is_set():
         return
-    kind = f"job:{job.name}"
+    with service.progress.job(job.phase):
+        _run(service, job, f"job:{job.name}")
+
+
+def _run(service: Service, job: Job, kind: str) -> None:
     try:
         job.work(service)
     except Interrupted:
