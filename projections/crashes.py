@@ -10,6 +10,12 @@ from events.types import ProcessCrashed, Recorded
 
 UNKNOWN = "unknown"
 
+#: What no further try and no other file cures: a person must mend it, and no file is to blame.
+INCURABLE = ("import_error", "bad_config", "base_missing")
+
+#: Ends that others brought about: of the file they say little.
+FOREIGN = ("process_killed", "stopped")
+
 #: Where our own code lies: a place in it says more than the last call inside a library.
 OURS = ("core/", "db/", "events/", "projections/", "web/")
 
@@ -103,6 +109,10 @@ MEANINGS: dict[str, Meaning] = {
     "bad_config": Meaning(
         "config.json cannot be used",
         "Correct the key it names; `evertrain status` says when the settings are accepted.",
+    ),
+    "base_missing": Meaning(
+        "the base model's files are missing or cannot be read",
+        "Put the files of the base model back into their folder below models/; it is tried again by itself.",
     ),
     "refused": Meaning(
         "it found something it must not train with, and says what",

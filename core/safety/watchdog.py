@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from core.decide.crash import Evidence, analyse
+from core.decide.crash import Evidence, alarm, analyse, relief
 from core.decide.dispatch import restart_delay, wants_trainer
 from core.logbook import follow, open_log
 from core.safety.children import PORT_TAKEN, ROLE_TAKEN, ROLES, Child, Hang, ending
@@ -25,6 +25,7 @@ from events.types import (
     ProcessRestarted,
     ProcessStarted,
 )
+from projections.crashes import INCURABLE
 from projections.fold import State
 
 LOOK_SECONDS = 0.1
@@ -111,6 +112,9 @@ class Watchdog:
                 state = self._follower.catch_up()
         self._vigil.look(self._children.values(), state, writable=writable)
         for child in self._children.values():
+            if writable:
+                phase = str(child.beat[0]) if child.is_alive and child.beat is not None else None
+                self._tell(*relief(state, child.role, phase))
             child.wanted = child.role != "trainer" or wants_trainer(state)
             if child.wanted and child.process is None and now >= child.not_before:
                 self._start(child, state)
@@ -164,11 +168,12 @@ class Watchdog:
             return int(code - VERDICT)
         if isinstance(fact, ProcessCrashed):
             after = self._follower.catch_up()
+            self._tell(*alarm(after, fact))
             run = after.run.current
             known = after.health.processes.get(child.role)
             crashes = known.crashes if known is not None else 1
-            progressed = child.role == "trainer" and run is not None and run.tries == 0
-            delay = restart_delay(crashes, progressed)
+            progressed = child.role == "trainer" and run is not None and run.tries + run.kills == 0
+            delay = restart_delay(crashes, progressed, incurable=fact.category in INCURABLE)
             child.not_before = time.monotonic() + delay
             print(f"evertrain: the {child.role} died ({fact.error}); again in {delay:g} s", file=sys.stderr)
         elif code == PORT_TAKEN:

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 ELSEWHERE = {
     "oom_killed": "the counters are read below; the weighing in tests/core/decide/test_crash.py",
     "gone": "tests/e2e/test_kills.py kills the whole service",
+    "base_missing": "a real trainer, in tests/core/train/test_process.py",
     "non_finite": "a real training, in tests/core/train/test_trainer.py",
 }
 
