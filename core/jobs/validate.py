@@ -65,7 +65,6 @@ def check(service: Service, sha256: str) -> list[Event]:
 
 
 def _go_on(service: Service) -> None:
-    service.progress.moved()
     if service.stop.is_set():
         raise Interrupted
 
