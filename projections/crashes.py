@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from immutables import Map
 
 from events.types import ProcessCrashed, Recorded
+from projections.xids import ACTIONS, XIDS
 
 UNKNOWN = "unknown"
 
@@ -172,7 +173,11 @@ class Crash:
 
     @property
     def meaning(self) -> Meaning:
-        """A category of a newer software is not known here."""
+        """Of the category, or of what the GPU's driver said. One of newer software is not known here."""
+        xid = self.resources.get("xid")
+        if xid in XIDS:
+            said, action = XIDS[xid]
+            return Meaning(f"{said} (Xid {xid})", ACTIONS[action])
         return MEANINGS.get(self.category, MEANINGS[UNKNOWN])
 
     @property

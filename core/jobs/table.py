@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from core.jobs.alerts import Alerts
 from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
 from core.jobs.dispatch import answer, give_up, start_next
@@ -54,6 +55,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set, "tokenize"),
         Job("samples", EVERY, Samples().take),
+        Job("alerts", 2.0, Alerts(service).look),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),
         Job("snapshots", 60.0, Snapshots().take),

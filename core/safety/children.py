@@ -19,6 +19,7 @@ from db.workspace import Workspace
 from events.log import Log, now_us
 from events.types import Event, ProcessCrashed, ProcessExited, StepsCompleted
 from projections.fold import State
+from projections.xids import heaviest, numbers
 
 #: The monitor's exit code when its port is taken; the daemon's above it carry the verdict of --until-idle.
 PORT_TAKEN = 98
@@ -164,8 +165,14 @@ def ending(child: Child, state: State, log: Log, workspace: Workspace, *, asked:
         category=finding.category,
         phase=phase,
         frames=frames,
-        resources=evidence.resources(log, now_us()),
+        resources=evidence.resources(log, now_us()) | _of_gpu(finding.category, child.started),
     )
+
+
+def _of_gpu(category: str, since: float) -> dict[str, int]:
+    """What the GPU's driver said meanwhile, when the GPU is to blame."""
+    xid = heaviest(numbers(evidence.kernel_lines(since))) if category == "cuda_error" else None
+    return {"xid": xid} if xid is not None else {}
 
 
 def _is_expected(code: int, asked: bool) -> bool:

@@ -4,7 +4,9 @@ Places, classes and numbers only: no text that a row, a secret or the environmen
 """
 
 import builtins
+import contextlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ TAIL = 65_536  # bytes of output that are looked at
 FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+),? in ([\w.<>]+)$')
 ERROR = re.compile(r"^([A-Za-z_][\w.]*)(?::.*)?$")
 TRACE = "Traceback (most recent call last):"
+RECORD = re.compile(r"^\d+,\d+,(\d+),[^;\n]*;(.*)$", re.MULTILINE)
 FATAL = "(most recent call first):"
 #: A thread whose innermost call is one of these has nothing to do, or waits for another.
 WAITS = re.compile(r"/(threading|selectors|futures/thread)\.py:\d+ in ")
@@ -141,6 +144,24 @@ def resources(log: Log, now: int) -> dict[str, int]:
         found |= {f"gpu{index}_{key}": value for key, value in card.items() if key != "name"}
     found["sample_age_seconds"] = max(0, now - beat["at"]) // 1_000_000
     return {key: int(value) for key, value in found.items() if value is not None}
+
+
+def kernel_lines(since: float, path: Path = Path("/dev/kmsg")) -> str:
+    """What the kernel wrote after `since` (monotonic seconds); empty where this user may not read it.
+
+    A record is `priority,number,microseconds,flags;text` (the kernel's document on dev-kmsg).
+    """
+    found = []
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with contextlib.suppress(OSError), open(descriptor, "rb", buffering=0) as file:
+        while record := file.read(8192):  # None: nothing is left
+            for stamp, text in RECORD.findall(record.decode("utf-8", "replace")):
+                if int(stamp) / 1e6 >= since:
+                    found.append(text)
+    return "\n".join(found)
 
 
 def oom_kills(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:

@@ -42,7 +42,7 @@ def works_again(watch: Watch, role: str) -> None:
 
 
 def test_a_hang_in_each_phase_is_found_within_twice_its_limit(workspace: Workspace) -> None:
-    limits = dict.fromkeys(FLOORS, SECONDS) | {"load": 12.0}
+    limits = dict.fromkeys(FLOORS, SECONDS) | {"load": 20.0}
     with ExitStack() as stack:
         watches = {}
         for phase, copy in zip(FLOORS, several(workspace, len(FLOORS)), strict=True):
@@ -80,7 +80,7 @@ def test_one_that_is_deaf_is_killed_with_all_that_it_started(workspace: Workspac
 
         assert 2 == len(others)
         assert ("SIGKILL", "timeout") == (crash.signal, crash.category)
-        assert "no progress in the phase idle for 3 s (limit 3 s)" == crash.error
+        assert "no progress in the phase idle for 5 s (limit 5 s)" == crash.error
 
 
 def test_a_stopped_process_is_found_and_cannot_say_where_it_stood(workspace: Workspace) -> None:

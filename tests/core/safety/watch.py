@@ -21,7 +21,7 @@ from projections.fold import State
 from tests.projections.story import Tale
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 3.0  # of every phase, but for:
+SECONDS = 5.0  # of every phase, but for:
 LOAD_SECONDS = 60.0  # a process needs its time to start on a busy machine
 
 

@@ -1,8 +1,8 @@
 """Faults in torch, for the process that finds $FAULTS: a folder with a file for each fault that is due.
 
 Python imports this at its start when the folder it lies in is on PYTHONPATH. `block-N`: the Nth step of the
-optimizer never returns. `segfault-N`: it dies in it. A file is gone once its fault has happened, unless it is
-named `always-…`.
+optimizer never returns. `segfault-N`: it dies in it. `…-NAME`: only while a file of that name is trained. A
+fault's file is gone once it has happened, unless it is named `always-…`.
 """
 
 import ctypes
@@ -27,14 +27,19 @@ def install() -> None:
         taken[0] += 1
         assert FAULTS is not None
         for fault in sorted(FAULTS.iterdir()):
-            kind, _, number = fault.name.removeprefix("always-").partition("-")
-            if taken[0] == int(number):
+            kind, number, *name = fault.name.removeprefix("always-").split("-")
+            if taken[0] == int(number) and all(map(is_trained, name)):
                 if not fault.name.startswith("always-"):
                     fault.unlink()
                 happen(kind)
         return true_step(self, *arguments, **more)
 
     adamw.step = step
+
+
+def is_trained(name: str) -> bool:
+    workspace = Path(sys.argv[sys.argv.index("--workspace") + 1])
+    return any(path.stem == name for path in (workspace / "queue" / "processing").iterdir())
 
 
 def happen(kind: str) -> None:
