@@ -42,6 +42,7 @@ class Stage:
         self.workspace = Workspace(root)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
 
     def serve(self, *more: str, command: str = "serve") -> "subprocess.Popen[bytes]":
         """Start the service."""
@@ -59,7 +60,7 @@ class Stage:
                 str(self.port),
                 *more,
             ],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
