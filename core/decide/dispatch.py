@@ -11,6 +11,7 @@ from events.types import (
     FileQueued,
     FileRemoved,
     FileReprioritized,
+    FixedSetChecked,
     PauseRequested,
     RestoreRequested,
     StopRequested,
@@ -29,11 +30,14 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     FileReprioritized,
     FileRemoved,
     ConfigChanged,
+    FixedSetChecked,
     AlertRaised,
     RestoreRequested,
     VersionRestored,
     CheckpointQuarantined,
 )
+
+KILLS_PER_TRY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,9 @@ class Measured:
     tokens: int  # of the whole run
     trained_tokens: int
     plan_sha256: str
+    fixed_set: str | None = None  # sha256 of the fixed validation set, and the key of its token store
+    fixed_store: str | None = None
+    excluded_rows: int = 0
 
 
 def next_file(state: State) -> str | None:
@@ -91,6 +98,9 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
             parent=state.versions.current,
             config=state.workspace.config,
             config_sha256=state.workspace.config_sha256 or "",
+            fixed_set=measured.fixed_set,
+            fixed_store=measured.fixed_store,
+            excluded_rows=measured.excluded_rows,
         )
     ]
 
@@ -102,7 +112,10 @@ def _done(state: State, run: str) -> int:
 def wants_trainer(state: State) -> bool:
     """Is a run open that a trainer should be working on?"""
     run = state.run.current
-    if run is None or run.state != "open" or state.health.fatal is not None:
+    alerts = state.health.alerts.values()
+    # the trainer's own incurable death is tried again, seldom: that is how it is found to be mended
+    barred = any(alert.severity == "fatal" and alert.type != "fatal:trainer" for alert in alerts)
+    if run is None or run.state != "open" or barred:
         return False
     if state.control.first("SkipRequested") is not None:
         return False  # the daemon answers it while no trainer lives
@@ -110,9 +123,15 @@ def wants_trainer(state: State) -> bool:
 
 
 def is_hopeless(state: State) -> bool:
-    """Has the open run used up its tries without getting any further?"""
+    """Has the open run used up its tries without getting any further?
+
+    A kill from outside says little of the file: several count as one try, so that a bad day of the machine
+    costs no file, and a file that always ends in a kill is found all the same.
+    """
     run = state.run.current
-    return run is not None and run.tries >= int(run.config["max_attempts"])
+    if run is None:
+        return False
+    return run.tries + run.kills // KILLS_PER_TRY >= int(run.config["max_attempts"])
 
 
 def give_up(state: State) -> list[Event]:
@@ -135,8 +154,10 @@ def give_up(state: State) -> list[Event]:
     ]
 
 
-def restart_delay(crashes: int, progressed: bool) -> float:
+def restart_delay(crashes: int, progressed: bool, incurable: bool = False) -> float:
     """Seconds before a dead process is started again: soon at first, then 10 s doubling to 5 min."""
+    if incurable:
+        return 300.0
     if progressed or crashes <= 1:
         return 0.5
     return float(min(300.0, 10.0 * 2 ** (crashes - 2)))

@@ -123,8 +123,9 @@ def retire_versions(state: State, keep: Mapping[str, int]) -> list[Event]:
 
 
 def score(version: Version) -> float | None:
-    """How good a version is: its loss on rows that were not trained; the lower the better."""
-    return version.validation_loss
+    """How good a version is: its loss on the fixed set, else on its own hold-out; the lower the better."""
+    fixed = version.fixed_validation_loss
+    return fixed if fixed is not None else version.validation_loss
 
 
 def _protected_versions(state: State) -> set[str]:

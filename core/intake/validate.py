@@ -19,6 +19,7 @@ from core.intake.rows import Json, Row
 from core.intake.template import Encoded, Renderer
 from core.intake.tokens import StoreDamaged, StoreWriter, TokenStore, store_key
 from core.settings import Settings
+from events.heartbeat import moved
 
 BLOCK_ROWS, BLOCK_CHARACTERS = 256, 1_000_000       # rows tokenized at a time: what memory is needed for
 
@@ -78,6 +79,7 @@ def _read_all(
     seen: Counter[str] = Counter()
 
     def hear() -> None:
+        moved()
         if progress is not None:
             progress(lines.bytes_read, size)
 

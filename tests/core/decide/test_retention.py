@@ -107,6 +107,12 @@ def test_a_policy_keeps_what_any_of_its_rules_keeps(policy: dict[str, int], kept
     assert set(kept) == select(items(*WEEKS), policy)
 
 
+def test_the_same_week_and_month_of_two_years_are_two() -> None:
+    found = items("2025-01-08", "2026-01-07", "2026-01-08")
+
+    assert {"a", "c"} == select(found, {"weekly": 2}) == select(found, {"monthly": 2})
+
+
 def test_the_best_are_the_lowest_scores_and_of_equal_ones_the_newer() -> None:
     found = items(*WEEKS, scores=(2.0, 1.0, None, 1.0, math.nan, -math.inf))
 
