@@ -42,6 +42,7 @@ ROW_CODES: dict[str, Code] = {
     "unpaired_result": Code("a tool's result answers no call before it", False),
     "control_text": Code("a control token is spelled out in the text; it stays text", False),
     "duplicate": Code("the same row stands earlier in the file", False),
+    "trained_before": Code("the same row was trained already, in another file", False),
     "leakage": Code("the answer stands word for word in what was asked", False),
 }
 

@@ -190,10 +190,10 @@ class Renderer:
             ids.extend(own)
             ids.append(self.end_id)
             ids.extend(self._newline)
-        labels = np.zeros(len(ids), np.uint8)
+        labels = bytearray(len(ids))
         for begin, end in spans:
-            labels[begin:end] = 1
-        return Encoded(np.frombuffer(ids, np.uint32), labels)
+            labels[begin:end] = b"\x01" * (end - begin)
+        return Encoded(np.frombuffer(ids, np.uint32), np.frombuffer(labels, np.uint8))
 
     def _answer_from(self, ids: list[int], text: str) -> int:
         """Where the answer's own tokens begin, behind those of its header."""
