@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from core.intake.chatml import ANSWER, PLAIN, QUESTION, RESULT, TOOL, WITH_TOOLS, Finding
+from core.intake.chatml import ANSWER, CALL, PLAIN, QUESTION, RESULT, TOOL, Finding
 from core.intake.formats import read
 from core.intake.marks import marks_of, messages_of, texts_of
 from core.intake.problems import BadRow
@@ -170,10 +170,12 @@ class OwnTemplate:
 
     def _tools_problem(self) -> str | None:
         try:
-            quoted = [*WITH_TOOLS[0][:2], RESULT | {"content": 'a"b'}, RESULT, ANSWER]
+            # one call at a time: some templates know no more, and refuse such rows one by one
+            called = [QUESTION, CALL | {"tool_calls": CALL["tool_calls"][:1]}, RESULT, ANSWER]
+            quoted = [*called[:2], RESULT | {"content": 'a"b'}, ANSWER]
             self._escapes_results = 'a\\"b' in self._template.render(messages_of(_row(quoted).turns), [TOOL])
-            self._headers = {"user": self._header(PLAIN[0]), "tool": self._header(WITH_TOOLS[0])}
-            for messages in (WITH_TOOLS[0], WITH_TOOLS[1][1:]):
+            self._headers = {"user": self._header(PLAIN[0]), "tool": self._header(called)}
+            for messages in (called, [*called, QUESTION, ANSWER]):
                 self._compare(messages, [TOOL])
         except Exception as error:              # as above
             return f"its chat template writes no tools that we could follow ({type(error).__name__}: {error})"
