@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def test_the_store_holds_the_accepted_rows(check: Check, tmp_path: Path) -> None
     store = TokenStore.open(tmp_path / "tokens" / report.store)
     assert [1, *range(3, 11)] == store.line_numbers.tolist()
     assert (report.tokens, report.trainable_tokens) == (len(store.ids), int(store.trained.sum()))
-    assert report == Report.from_json(store.meta["report"])
+    assert replace(report, estimated_steps=None) == Report.from_json(store.meta["report"])
 
 
 def test_a_rejected_file_leaves_no_store(check: Check, tmp_path: Path) -> None:
