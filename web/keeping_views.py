@@ -1,0 +1,146 @@
+"""The views of versions, backups and the disk: what their templates print."""
+
+import shlex
+from datetime import UTC, datetime
+from typing import Any
+
+from events.types import RestoreRequested
+from projections import documents, keeping, lineage
+from projections.status import iso
+from projections.versions import Version
+from web import readings, views
+from web.charts import draw
+from web.present import Now, Present
+from web.trail import Column
+from web.words import size
+
+VERSIONS_SHOWN = 200
+AVERAGES = (1, 2, 3, 5)
+SECOND = 1_000_000
+
+
+def version_list(now: Now) -> list[dict[str, Any]]:
+    """Every version there ever was, newest first."""
+    return [documents.version(now.state, one) for one in lineage.newest(now.state)]
+
+
+def versions(now: Now) -> dict[str, Any]:
+    """The versions page: the tree, newest on top."""
+    found = lineage.newest(now.state)
+    usable = len(now.state.storage.usable)
+    return views.common(now) | {
+        "nodes": lineage.draw(found[:VERSIONS_SHOWN]), "versions_count": len(found),
+        "requests": views.requests(now, readings.ABOUT_VERSIONS), "usable": usable,
+        "averages": [n for n in AVERAGES if n <= max(1, usable)],
+        "choices": [one.id for one in found[:VERSIONS_SHOWN]],
+    }  # fmt: skip
+
+
+def version(now: Now, one: Version) -> dict[str, Any]:
+    """One version: what it is, where it stands in the tree, what may be done with it."""
+    state = now.state
+    return views.common(now) | {
+        "version": one, "document": version_document(now, one), "run_state": state.run.runs.get(one.run),
+        "obstacles": keeping.obstacles(state, one), "protects": _protects(now, one),
+        "requests": views.requests(now, readings.ABOUT_VERSIONS, one.id),
+        "asked_pins": [
+            request.type for request in state.control.pending
+            if request.version == one.id and request.type in ("PinRequested", "UnpinRequested")
+        ],
+    }  # fmt: skip
+
+
+def version_document(now: Now, one: Version) -> dict[str, Any]:
+    """A version in the shape of the contract, with its place in the tree and its proofs."""
+    return documents.version(now.state, one) | documents.version_tree(now.state, one) | {
+        "sources": list(one.sources), "path": one.path, "manifest_sha256": one.manifest_sha256,
+        "weights_sha256": one.weights_sha256, "published": one.published,
+    }  # fmt: skip
+
+
+def diff(now: Now, a: Version, b: Version) -> dict[str, Any]:
+    """The page of what lies between two versions."""
+    return views.common(now) | {
+        "diff": documents.versions_diff(now.state, a, b),
+        "choices": [one.id for one in lineage.newest(now.state)[:VERSIONS_SHOWN]],
+    }  # fmt: skip
+
+
+def _protects(now: Now, one: Version) -> list[str]:
+    """Why retention leaves this version alone, beside the policy."""
+    state, found = now.state, []
+    if one.id == state.versions.current:
+        found.append("it is current")
+    if one.pinned:
+        found.append("it is pinned")
+    if state.versions.restored is not None and state.versions.restored.version == one.id:
+        found.append("it was the last one to be restored")
+    return found
+
+
+def restore(now: Now, one: Version) -> dict[str, Any]:
+    """The page that says what a restore would do, before anybody asks for it."""
+    return views.common(now) | {
+        "version": one, "preview": keeping.restore_preview(now.state, one),
+        "requests": views.requests(now, (RestoreRequested,)),
+    }  # fmt: skip
+
+
+def backups(now: Now) -> dict[str, Any]:
+    """The backups page."""
+    page = keeping.backups(now.state)
+    for one in page["backups"]:
+        one["restore"] = restore_command(one["id"], one["target"])
+    return views.common(now) | {
+        "page": page, "requests": views.requests(now, readings.ABOUT_BACKUPS),
+        "asked": now.state.control.first("BackupRequested"),
+        "writing": [b for b in now.state.storage.backups_in("writing", "taken")],
+        "alert": now.state.health.alerts.get("backup"),
+    }  # fmt: skip
+
+
+def restore_command(backup: str, target: str) -> str:
+    """What brings a backup back, also when the workspace is gone."""
+    return f"evertrain backup restore {backup} ./restored --target {shlex.quote(target)}"
+
+
+def free_chart(present: Present) -> Any:
+    """Free bytes over the whole time of the log; None before the first sample."""
+    columns = [
+        Column(at // SECOND, at // SECOND, 1, 0, (low + high) / 2, low, high)
+        for at, low, high in readings.free_space(present.log)
+    ]
+    return draw(
+        columns, name="Free space", say=size, tick=size, ticks=4, place=_clock, unit="from",
+    )  # fmt: skip
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %H:%M")
+
+
+def disk_document(present: Present, now: Now) -> dict[str, Any]:
+    """Space as last measured, what takes it, and the newest clean-up."""
+    measured, cleaned = now.document["disk"] or {}, now.state.storage.cleaned
+    total, config = measured.get("total_bytes"), now.state.workspace.config
+    reclaimable = now.usage.get("reclaimable", {})
+    return {
+        "free_bytes": measured.get("free_bytes"), "total_bytes": total,
+        "floor_bytes": keeping.limit_bytes(config.get("disk_floor_gb"), 0.05, total),
+        "target_bytes": keeping.limit_bytes(config.get("disk_target_gb"), 0.20, total),
+        "kinds": now.usage.get("kinds", {}), "reclaimable": reclaimable,
+        "reclaimable_bytes": sum(reclaimable.values()), "growth_bytes_per_day": None, "days_left": None,
+        "cleaned": {
+            "seq": cleaned.seq, "at": iso(cleaned.at), "freed_bytes": cleaned.freed_bytes,
+            "reason": cleaned.reason,
+        } if cleaned else None,
+    }  # fmt: skip
+
+
+def disk(present: Present, now: Now) -> dict[str, Any]:
+    """The disk page without its chart."""
+    return views.common(now) | {
+        "disk": disk_document(present, now), "requests": views.requests(now, readings.ABOUT_DISK),
+        "asked": now.state.control.first("CleanRequested"), "meters": views.meters(now.document),
+        "waiting": now.state.health.alerts.get("waiting"),
+    }  # fmt: skip
