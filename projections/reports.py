@@ -71,9 +71,11 @@ def run_report(state: State, run: Run, facts: RunFacts) -> dict[str, Any]:
     return run_row(state, run, facts.done) | {
         "epochs": run.epochs, "rows": run.rows, "holdout_rows": run.holdout_rows, "tokens": run.tokens,
         "trained_tokens": run.trained_tokens, "parent": run.parent, "checkpoint": run.checkpoint,
-        "weights": run.weights, "plan_sha256": run.plan_sha256, "config_sha256": run.config_sha256,
-        "config": run.config, "tries": attempts(facts.history), "validations": measured,
-        "best": best(measured), "checkpoints": [_checkpoint(state, one) for one in facts.checkpoints],
+        "weights": run.weights, "fixed_set": run.fixed_set,
+        "excluded_rows": run.excluded_rows, "plan_sha256": run.plan_sha256,
+        "config_sha256": run.config_sha256, "config": run.config, "tries": attempts(facts.history),
+        "validations": measured,
+        "best": _best(run, measured), "checkpoints": [_checkpoint(state, one) for one in facts.checkpoints],
         "crashes": [
             documents.crash(crash(one)) for one in facts.history if isinstance(one.event, ProcessCrashed)
         ],
@@ -119,14 +121,16 @@ def validations(measured: Sequence[Recorded]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def best(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The row with the lowest loss on the fixed set, where there is one, else on the hold-out."""
-    key = "fixed_loss" if any(row["fixed_loss"] is not None for row in rows) else "loss"
-    known = [row for row in rows if row[key] is not None and row[key] == row[key]]
-    lowest = min(known, key=lambda row: row[key], default=None)
-    if lowest is None:
+def _best(run: Run, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The best step as the fold knows it, and its measurement where that is among the rows."""
+    if run.best is None:
         return None
-    return {"step": lowest["step"], "attempt": lowest["attempt"], "by": key, "loss": lowest[key]}
+    key = "fixed_loss" if run.best.kind == "fixed" else "loss"
+    seqs = [row["seq"] for row in rows if (row["step"], row[key]) == (run.best.step, run.best.loss)]
+    return {
+        "step": run.best.step, "global_step": run.best.global_step, "loss": run.best.loss,
+        "kind": run.best.kind, "seq": seqs[-1] if seqs else None,
+    }  # fmt: skip
 
 
 def _checkpoint(state: State, recorded: Recorded) -> dict[str, Any]:

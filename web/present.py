@@ -1,7 +1,7 @@
 """The present: one shared view of the log for every page and every viewer, folded once."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -54,6 +54,7 @@ from events.types import (
 )
 from projections import status
 from projections.fold import FOLDED, Follower, State
+from projections.reports import RunFacts
 from projections.run import Run
 from web import readings
 from web.charts import Mark, Point
@@ -110,6 +111,7 @@ class Present:
         self._follower = Follower(lambda after: log.read(after, types=FOLDED))
         self._trails: dict[str | None, Trail] = {}
         self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
+        self._run_facts: dict[str, tuple[int, RunFacts]] = {}
         self._asked: tuple[object, tuple[readings.Asked, ...]] = (None, ())
 
     def look(self) -> Now:
@@ -147,6 +149,15 @@ class Present:
         """One run's, however old it is."""
         with self._lock:
             return self._curves(self._trail(run.id), self._follower.catch_up(), False)
+
+    def run_facts(self, run: Run) -> RunFacts:
+        """What the log says of a run; read again only when a fact came that is no step."""
+        with self._lock:
+            seq = self.state().seq
+            if self._run_facts.get(run.id, (-1,))[0] != seq:
+                found = {key: known for key, known in self._run_facts.items() if known[0] == seq}
+                self._run_facts = found | {run.id: (seq, readings.run_facts(self.log, run))}
+            return replace(self._run_facts[run.id][1], done=readings.steps_done(self.log, run))
 
     def _curves(self, trail: Trail, state: State, whole: bool) -> Curves:
         measured = self._newest_of(ValidationMeasured, trail.run, 2 * POINTS, state)

@@ -38,7 +38,7 @@ from projections.run import Run
 
 ASKED_SHOWN = 6  # of each kind of request
 ANSWERS_READ = 60  # of each kind of answer: requests are answered soon after they were made
-OF_RUN = 500  # validations and resume points of a run, the newest
+OF_RUN = 300  # validations and resume points of a run, the newest
 HANGS_SHOWN = 20
 PLACES = 240  # of the chart of free space
 
@@ -91,9 +91,7 @@ def run_facts(log: Log, run: Run) -> RunFacts:
         found = [r for cls in types for r in log.last(OF_RUN, cls, to=run.ended)]
         return tuple(sorted((r for r in found if _run(r.event) == run.id), key=lambda r: r.seq))
 
-    return RunFacts(
-        of_run(*HISTORY), of_run(ValidationMeasured), of_run(CheckpointSaved), steps_done(log, run)
-    )
+    return RunFacts(of_run(*HISTORY), of_run(ValidationMeasured), of_run(CheckpointSaved))
 
 
 def _run(event: Event) -> Any:

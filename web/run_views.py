@@ -33,7 +33,7 @@ def runs(present: Present, now: Now, before: int | None = None) -> dict[str, Any
 def run_document(present: Present, now: Now, name: str) -> dict[str, Any]:
     """One run. Raises KeyError."""
     found = now.state.run.runs[name]
-    facts = readings.run_facts(present.log, found)
+    facts = present.run_facts(found)
     return reports.run_report(now.state, found, facts) | {
         "facts": [{"seq": r.seq, "type": type(r.event).__name__} for r in reversed(facts.history)],
     }
@@ -41,7 +41,7 @@ def run_document(present: Present, now: Now, name: str) -> dict[str, Any]:
 
 def run(present: Present, now: Now, name: str) -> dict[str, Any]:
     """The page of one run. Raises KeyError."""
-    facts = readings.run_facts(present.log, now.state.run.runs[name])
+    facts = present.run_facts(now.state.run.runs[name])
     document = reports.run_report(now.state, now.state.run.runs[name], facts)
     history = [line(recorded, now.state) for recorded in reversed(facts.history)]
     return views.common(now) | {

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from events.types import AttemptStarted, ConfigChanged, ProcessRestarted, Recorded
+from events.types import AttemptStarted, ConfigChanged, FixedSetChecked, ProcessRestarted, Recorded
 from projections.status import ROLES, iso
 from web import views
 from web.present import Now, Present
@@ -26,6 +26,7 @@ def document(present: Present, now: Now) -> dict[str, Any]:
         "gpu": now.document["gpu"], "ram": now.document["ram"], "disk": now.document["disk"],
         "config": dict(sorted(state.workspace.config.items())),
         "config_sha256": state.workspace.config_sha256, "config_seq": state.workspace.config_seq or None,
+        "fixed_validation": _fixed(state.workspace.checked),
         "config_refused": list(state.workspace.refused),
         "config_changes": [_change(r) for r in reversed(present.log.last(CHANGES_SHOWN, ConfigChanged))],
         "alerts": now.document["alerts"],
@@ -43,6 +44,16 @@ def _process(known: Any, role: str, beat: dict[str, Any] | None, restarts: int) 
         "age_seconds": beat["age_seconds"] if beat else None, "state": known.state if known else None,
         "started_at": iso(known.started_at) if known and known.started_at else None,
         "crashes_in_a_row": known.crashes if known else 0, "restarts": restarts,
+    }  # fmt: skip
+
+
+def _fixed(checked: FixedSetChecked | None) -> dict[str, Any] | None:
+    if checked is None:
+        return None
+    return {
+        "path": checked.path, "sha256": checked.sha256, "rows": checked.rows,
+        "usable_rows": checked.usable_rows, "trainable_tokens": checked.trainable_tokens,
+        "usable": bool(checked.store), "problems": list(checked.problems),
     }  # fmt: skip
 
 

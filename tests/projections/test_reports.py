@@ -2,14 +2,13 @@
 
 from typing import Any
 
-import pytest
-
 from events.types import (
     BackupStarted,
     BackupVerified,
     CheckpointSaved,
     RestoreRequested,
     TrainingCompleted,
+    ValidationMeasured,
     VersionPublished,
 )
 from projections import keeping, reports
@@ -62,21 +61,20 @@ def test_a_folder_name_used_again_is_another_resume_point() -> None:
     assert ["deleted", "usable"] == [point["state"] for point in report["checkpoints"]]
 
 
-def row(step: int, loss: float | None, fixed: float | None = None) -> dict[str, Any]:
-    return {"step": step, "attempt": 1, "loss": loss, "fixed_loss": fixed}
+def test_the_best_step_names_its_measurement() -> None:
+    tale = Tale()
+    tale.queues("a")
+    tale.starts("a", "r1", fixed_set=None)
+    seqs = [
+        tale.tell(specimen(ValidationMeasured, run="r1", attempt=1, kind="holdout", step=n, loss=loss))
+        for n, loss in ((0, 3.0), (5, 1.0), (10, 2.0))
+    ]
+    report = reports.run_report(tale.state, tale.state.run.runs["r1"], facts_of(tale, "r1"))
 
-
-@pytest.mark.parametrize(
-    ("rows", "step"),
-    [
-        ([], None), ([row(0, None)], None), ([row(0, float("nan"))], None), ([row(0, 2.0), row(5, 1.0)], 5),
-        ([row(0, 1.0, 3.0), row(5, 2.0, 2.5)], 5), ([row(0, 1.0), row(5, 2.0, 2.5)], 5),
-    ],
-)  # fmt: skip
-def test_the_best_step_is_that_of_the_fixed_set_where_there_is_one(rows: Any, step: int | None) -> None:
-    found = reports.best(rows)
-
-    assert step == (found["step"] if found else None)
+    assert (5, 1.0, "holdout", seqs[1]) == tuple(
+        report["best"][key] for key in ("step", "loss", "kind", "seq")
+    )
+    assert [0, 5, 10] == [row["step"] for row in report["validations"]]
 
 
 def test_a_file_tells_what_was_found_and_made() -> None:

@@ -64,14 +64,15 @@ class Story:
         return key
 
     def starts(
-        self, name: str, run: str = "r1", planned: int = 100, at: int = 0, parent: str | None = None
-    ) -> None:
+        self, name: str, run: str = "r1", planned: int = 100, at: int = 0, parent: str | None = None,
+        fixed_set: str | None = None,
+    ) -> None:  # fmt: skip
         """A run of a waiting file begins; `at`: global steps done before."""
         self.tell(
             TrainingStarted(run=run, sha256=sha(name), file=name, step=0, steps_planned=planned,
                             global_step=at, epochs=1, rows=95, holdout_rows=5, trained_tokens=4000,
                             tokens=5000, plan_sha256=sha("plan"), store="store", checkpoint=None,
-                            parent=parent, config={}, config_sha256=sha("config")),
+                            parent=parent, fixed_set=fixed_set, config={}, config_sha256=sha("config")),
             AttemptStarted(run=run, attempt=1, step=0, global_step=at, checkpoint=None, device="cpu",
                            dtypes={"float32": 1_000_000}, attention="sdpa", software={}, load_seconds=0.5),
             actor="trainer",

@@ -103,7 +103,7 @@ def test_points_that_were_measured_again_replace_those_behind_them() -> None:
 def test_validations_stand_side_by_side_and_the_best_is_marked(tmp_path: Any, look: Any) -> None:
     story = Shelves(tmp_path)
     story.waits("a.jsonl")
-    story.starts("a.jsonl")
+    story.starts("a.jsonl", fixed_set=sha("fixed"))
     for step, loss, fixed in ((0, 4.0, 4.5), (10, 3.0, 3.2), (20, 2.5, 3.6)):
         story.validates(step, loss)
         story.measures_fixed(step, fixed, "r1")
@@ -113,7 +113,8 @@ def test_validations_stand_side_by_side_and_the_best_is_marked(tmp_path: Any, lo
     assert [(0, 4.0, 4.5), (10, 3.0, 3.2), (20, 2.5, 3.6)] == [
         (row["step"], row["loss"], row["fixed_loss"]) for row in document["validations"]
     ]
-    assert (10, "fixed_loss", 3.2) == tuple(document["best"][key] for key in ("step", "by", "loss"))
+    assert (10, "fixed", 3.2) == tuple(document["best"][key] for key in ("step", "kind", "loss"))
+    assert 1 == page.count(">best</span>")
     assert "step 10 with 3.200 on the fixed set" in page and path_of(page, "fixed")
 
 
