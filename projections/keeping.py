@@ -15,7 +15,8 @@ def restore_preview(state: State, version: Version) -> dict[str, Any]:
 
     Its daemon decides; it also reads every byte of the version first, and refuses a damaged one.
     """
-    kept = next((c for c in state.storage.usable if c.weights_sha256 == version.weights_sha256), None)
+    wanted = (version.weights_sha256, version.global_step)
+    kept = next((c for c in state.storage.usable if (c.weights_sha256, c.global_step) == wanted), None)
     stopped = [run.file for run in state.run.runs.values() if run.state == "stopped"]
     return {
         "version": version.id, "from": state.versions.current, "from_step": state.run.global_step,
@@ -33,8 +34,13 @@ def obstacles(state: State, version: Version) -> list[str]:
             f"The files of {version.id} are gone ({version.state}); a backup may still hold them: "
             "evertrain backup list"
         )
-    if version.id == state.versions.current:
-        found.append(f"{version.id} is the current version already.")
+    if version.kind != "run":
+        found.append(
+            f"{version.id} is a release without moments, for other machines; restore the version it was made "
+            f"of: {version.parent}."
+        )
+    if is_the_model(state, version):
+        found.append(f"{version.id} is what the model is already.")
     run = state.run.current
     if run is not None:
         found.append(
@@ -47,6 +53,11 @@ def obstacles(state: State, version: Version) -> list[str]:
         if request.type == "RestoreRequested":
             found.append(f"A restore of {request.version} is asked for already (#{request.seq}).")
     return found
+
+
+def is_the_model(state: State, version: Version) -> bool:
+    """Is the model this version? A run that was skipped or failed moves it on without making a new one."""
+    return version.id == state.versions.current and version.global_step == state.run.global_step
 
 
 def next_backup_due(state: State) -> int | None:

@@ -41,7 +41,8 @@ def version(now: Now, one: Version) -> dict[str, Any]:
     state = now.state
     return views.common(now) | {
         "version": one, "document": version_document(now, one), "run_state": state.run.runs.get(one.run),
-        "obstacles": keeping.obstacles(state, one), "protects": _protects(now, one),
+        "restorable": one.state == "kept" and one.kind == "run" and not keeping.is_the_model(state, one),
+        "protects": _protects(now, one),
         "requests": views.requests(now, readings.ABOUT_VERSIONS, one.id),
         "asked_pins": [
             request.type for request in state.control.pending

@@ -8,8 +8,11 @@ from events.types import (
     CheckpointSaved,
     RestoreRequested,
     TrainingCompleted,
+    TrainingSkipped,
     ValidationMeasured,
+    VersionDeleted,
     VersionPublished,
+    VersionRetired,
 )
 from projections import keeping, reports
 from projections.fold import State, fold
@@ -91,11 +94,14 @@ def test_a_file_tells_what_was_found_and_made() -> None:
 def two_versions() -> Tale:
     tale = Tale()
     tale.begins(backup={"target": "backups", "every_hours": 2})
-    for name, version, run, parent in (("a", "v0001", "r1", None), ("b", "v0002", "r2", "v0001")):
+    for name, version, run, parent, step in (
+        ("a", "v0001", "r1", None, 5), ("b", "v0002", "r2", "v0001", 10)
+    ):  # fmt: skip
         tale.queues(name)
         tale.starts(name, run, parent=parent)
-        tale.ends(TrainingCompleted, name, run, 10)
-        tale.publishes(version, name, run, parent)
+        tale.ends(TrainingCompleted, name, run, step)
+        tale.tell(specimen(VersionPublished, version=version, run=run, file=name, sha256=sha(name),
+                           parent=parent, kind="run", global_step=step, request=None))  # fmt: skip
     return tale
 
 
@@ -107,7 +113,26 @@ def test_nothing_stands_in_the_way_of_a_plain_restore() -> None:
     state = two_versions().state
 
     assert [] == obstacles(state, "v0001")
-    assert ["v0002 is the current version already."] == obstacles(state, "v0002")
+    assert ["v0002 is what the model is already."] == obstacles(state, "v0002")
+
+
+def test_a_version_the_model_has_moved_on_from_may_be_restored_though_it_is_current() -> None:
+    tale = two_versions()
+    tale.queues("c")
+    tale.starts("c", "r3", at=10)
+    tale.ends(TrainingSkipped, "c", "r3", 5, at=10)
+
+    assert [] == obstacles(tale.state, "v0002")
+
+
+def test_a_release_or_a_deleted_version_cannot_be_restored() -> None:
+    tale = two_versions()
+    tale.tell(specimen(VersionPublished, version="v0003", run="r2", kind="release", parent="v0002"))
+    tale.tell(VersionRetired(version="v0001", reason="beyond versions_keep"), VersionDeleted(version="v0001"))
+    (release,), (gone,) = obstacles(tale.state, "v0003"), obstacles(tale.state, "v0001")
+
+    assert "restore the version it was made of: v0002" in release
+    assert "a backup may still hold them" in gone
 
 
 def test_what_stands_in_the_way_is_named_with_its_remedy() -> None:

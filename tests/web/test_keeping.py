@@ -148,10 +148,10 @@ def test_a_restore_keeps_the_moments_where_they_still_exist(tmp_path: Any, look:
     story = Shelves(tmp_path)
     story.trained("a.jsonl", "v0001", "r1", 20)
     story.trained("b.jsonl", "v0002", "r2", 20, 20, "v0001")
-    story.saves(7, "r1", weights=sha("wv0001"))
+    story.saves(20, "r1", weights=sha("wv0001"))
     preview = look(story).get("/versions/v0001/restore.json").json()
 
-    assert ("kept", "models/current_model/checkpoint-7") == (preview["moments"], preview["checkpoint"])
+    assert ("kept", "models/current_model/checkpoint-20") == (preview["moments"], preview["checkpoint"])
 
 
 def test_what_refuses_a_restore_now_stands_in_place_of_its_button(two: Story, client: TestClient) -> None:
@@ -162,7 +162,7 @@ def test_what_refuses_a_restore_now_stands_in_place_of_its_button(two: Story, cl
 
     assert "c.jsonl is being trained (r3, open)" in text(page)
     assert 'method="post"' not in page
-    assert "v0002 is the current version already" in current
+    assert "v0002 is what the model is already" in current
 
 
 def test_the_tree_shows_branches_releases_pins_and_what_was_deleted(tmp_path: Any, look: Any) -> None:
