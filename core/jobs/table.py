@@ -11,6 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.decide import overfitting
 from core.jobs.arrange import arrange
+from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
@@ -63,6 +64,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, Retention().work),
         Job("reconcile", RECONCILE_EVERY, reconcile),
+        Job("backup", 5.0, Backups().turn),
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set),
         Job("overfitting", 0.5, watch_overfitting),

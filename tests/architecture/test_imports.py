@@ -28,6 +28,7 @@ LIGHT_COMMANDS = [
     "--help", "status --json", "queue --json", "queue list", "queue remove nothing.jsonl", "versions --json",
     "versions show v0001", "versions verify v0001", "events --json", "events show 1", "replay --to 2",
     "replay --to 0 --diff 2", "rebuild", "verify --deep", "pause", "resume", "skip", "stop",
+    "backup list", "backup now", "backup verify", "backup prune",
     "check sample.jsonl", "add sample.jsonl", "serve --host 0.0.0.0",
 ]  # fmt: skip
 
