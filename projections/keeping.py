@@ -61,13 +61,14 @@ def is_the_model(state: State, version: Version) -> bool:
 
 
 def next_backup_due(state: State) -> int | None:
-    """µs; None: there is nothing to back up yet, or no schedule."""
+    """µs; None: there is nothing to back up yet, no schedule, or the newest failed and is tried again."""
     every = state.workspace.config.get("backup", {}).get("every_hours")
-    if not every or not state.versions.order:
+    storage = state.storage
+    if not every or not state.versions.order or storage.backup_failures:
         return None
-    ended = state.storage.backup_ended_at
-    published = state.versions.versions[state.versions.order[0]].created_at
-    return int(ended + every * HOUR_US) if ended else published
+    if not storage.backups_in("verified"):  # none that holds: at once
+        return state.versions.versions[state.versions.order[0]].created_at
+    return int(storage.backup_ended_at + every * HOUR_US)
 
 
 def backups(state: State) -> dict[str, Any]:
