@@ -9,6 +9,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
+from core.jobs.consolidation import Consolidation
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.poll import poll
 from core.jobs.publish import publish
@@ -49,6 +50,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
         Job("versions", 0.5, keep_versions),
+        Job("consolidation", 1.0, Consolidation().work),
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, retention),
         Job("configuration", 2.0, configuration),
