@@ -76,6 +76,7 @@ def version(state: State, one: Version) -> dict[str, Any]:
         "global_step": one.global_step,
         "loss": one.loss,
         "validation_loss": one.validation_loss,
+        "fixed_validation_loss": one.fixed_validation_loss,
         "size_bytes": one.size_bytes,
         "current": one.id == state.versions.current,
         "pinned": one.pinned,

@@ -17,7 +17,7 @@ from events.types import (
     VersionUnpinned,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Version:
     kind: str = "run"  # or "release"
     sources: tuple[str, ...] = ()
     published: int = 0  # seq
+    fixed_validation_loss: float | None = None
     pinned: bool = False
     state: str = "kept"
 
@@ -112,7 +113,7 @@ def apply(state: Versions, recorded: Recorded) -> Versions:
             version = Version(
                 e.version, recorded.at, e.parent, e.run, e.file, e.sha256, e.global_step, e.loss,
                 e.validation_loss, e.path, e.manifest_sha256, e.weights_sha256, e.size_bytes, e.log_seq,
-                e.log_hash, e.kind, e.sources, recorded.seq,
+                e.log_hash, e.kind, e.sources, recorded.seq, e.fixed_validation_loss,
             )  # fmt: skip
             state = replace(
                 state, versions=state.versions.set(e.version, version), order=(*state.order, e.version)

@@ -11,6 +11,7 @@ from events.types import (
     FileQueued,
     FileRemoved,
     FileReprioritized,
+    FixedSetChecked,
     PauseRequested,
     RestoreRequested,
     StopRequested,
@@ -29,6 +30,7 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     FileReprioritized,
     FileRemoved,
     ConfigChanged,
+    FixedSetChecked,
     AlertRaised,
     RestoreRequested,
     VersionRestored,
@@ -46,6 +48,9 @@ class Measured:
     tokens: int  # of the whole run
     trained_tokens: int
     plan_sha256: str
+    fixed_set: str | None = None  # sha256 of the fixed validation set, and the key of its token store
+    fixed_store: str | None = None
+    excluded_rows: int = 0
 
 
 def next_file(state: State) -> str | None:
@@ -91,6 +96,9 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
             parent=state.versions.current,
             config=state.workspace.config,
             config_sha256=state.workspace.config_sha256 or "",
+            fixed_set=measured.fixed_set,
+            fixed_store=measured.fixed_store,
+            excluded_rows=measured.excluded_rows,
         )
     ]
 

@@ -1,8 +1,8 @@
 """A try at a run: from where the log says it stands, step by step, to whatever ends it in this process."""
 
 import platform
-import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 
 import numpy as np
@@ -21,12 +21,14 @@ from core.train.penalties import Penalised, biased
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
 from core.train.refusals import NonFinite
+from core.train.trackers import Trackers
 from core.train.trainer import Figures, StepTrainer, Work
-from core.train.validation import Holdout
+from core.train.validation import measure, sets_of
 from db.processes import Stop
 from db.workspace import Workspace
 from events.log import Conflict, Log
 from events.types import (
+    AlertCleared,
     AttemptStarted,
     Event,
     RequestRefused,
@@ -59,6 +61,7 @@ class Attempt:
         layout: Layout,
         settings: Settings,
         penalties: tuple[Penalised, ...] = (),
+        fixed: Tokens | None = None,
     ) -> None:
         run = follower.state.run.current
         assert run is not None
@@ -66,21 +69,23 @@ class Attempt:
         self._recorder, self._memory = recorder, memory
         self._store, self._plan, self._settings = store, layout.plan, settings
         self._penalties = penalties
-        self._holdout = Holdout(
-            store, layout.holdout_rows, max_length=settings.max_length, batch_size=settings.batch_size
-        )
+        self._sets = sets_of(store, layout, fixed, settings)
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
+        on_cpu, folder = memory.model.device.type == "cpu", workspace.logs / "trackers"
+        self._trackers = Trackers(settings, folder, run.id, self._planned, cpu=on_cpu)
         self._control = Control(log, follower, stop, run.id)
         recorder.begin(run.id, self._place.attempt)
         # what two means go over: the steps since the last validation, and the run's last tenth
-        measured = max((v.step for v in run.validations if v.step <= position.step), default=0)
+        measured = max((step for step in training.measured(run) if step <= position.step), default=0)
         self._tail_from = self._planned - max(1, self._planned // 10) + 1
         self._since = recorded_steps(log, run.id, measured + 1, position.step)
         self._tail = recorded_steps(log, run.id, self._tail_from, position.step)
 
     def execute(self, load_seconds: float) -> str:
         """Train until done or told to halt: completed, paused, stopped, skipped, interrupted or failed."""
+        if "report_to" in self._follower.state.health.alerts:
+            self._recorder.append(AlertCleared(type="report_to"))  # another try for the trackers as well
         self._recorder.append(
             AttemptStarted(
                 run=self._place.run,
@@ -95,6 +100,13 @@ class Attempt:
                 load_seconds=load_seconds,
             )
         )
+        try:
+            return self._go()
+        finally:
+            self._trackers.end()
+            self._tell_of_trackers()
+
+    def _go(self) -> str:
         while True:
             try:
                 self._measure_if_due()
@@ -151,6 +163,13 @@ class Attempt:
         self._place = Place(place.run, place.attempt, figures.step, figures.global_step)
         self._recorder.step(figures)
         self._recorder.progress("step", figures.step)
+        self._trackers.log(
+            figures.global_step,
+            loss=figures.loss,
+            learning_rate=figures.learning_rate,
+            grad_norm=figures.grad_norm,
+        )
+        self._tell_of_trackers()
         if figures.is_finite:
             self._since[figures.step] = (figures.loss, figures.trained_tokens)
             if figures.step >= self._tail_from:
@@ -169,28 +188,36 @@ class Attempt:
     def _measure_if_due(self) -> None:
         step, global_step = self._place.step, self._place.global_step
         due = training.is_evaluation_due(self._settings, step, self._planned, global_step)
-        if not due or not self._holdout.rows or training.is_measured(self._run, step):
+        if not due or not self._sets:
+            return
+        if step in training.measured(self._run):  # by a try before this one, which got further
+            self._since = {}
             return
         self._recorder.enter("eval", step, self._place.run)
-        began = time.monotonic()
-        loss = self._holdout.measure(self._memory.model, give_up=self._gives_up)
-        if loss is None:
-            return  # told to halt: measured when the run goes on
+        measured = measure(self._sets, self._memory.model, give_up=self._gives_up)
+        if measured is None:
+            return  # told to halt: all is measured when the run goes on
+        train_loss = weighted_mean(self._since)
         self._recorder.append(
-            ValidationMeasured(
-                run=self._place.run,
-                attempt=self._place.attempt,
-                step=step,
-                global_step=global_step,
-                kind="holdout",
-                loss=loss,
-                trained_tokens=self._holdout.trained_tokens,
-                rows=self._holdout.rows,
-                train_loss=weighted_mean(self._since),
-                seconds=time.monotonic() - began,
+            *(
+                ValidationMeasured(
+                    run=self._place.run,
+                    attempt=self._place.attempt,
+                    step=step,
+                    global_step=global_step,
+                    train_loss=train_loss,
+                    **asdict(each),
+                )
+                for each in measured
             )
         )
+        names = {"holdout": "eval_loss", "fixed": "eval_fixed_loss"}
+        self._trackers.log(global_step, **{names[each.kind]: each.loss for each in measured})
         self._since = {}
+
+    def _tell_of_trackers(self) -> None:
+        if (alert := self._trackers.news()) is not None:
+            self._recorder.append(alert)
 
     def _gives_up(self) -> bool:
         self._recorder.progress("eval", self._place.step)

@@ -37,6 +37,7 @@ from events.types import (
     FileReopened,
     FileReprioritized,
     FileValidated,
+    FixedSetChecked,
     JobFailed,
     MoveRequested,
     PauseRequested,
@@ -181,7 +182,8 @@ def rich() -> Tale:
         tale.tell(ProcessStarted(role=role, pid=len(role)))
     tale.tell(specimen(FileIgnored), ConfigRefused(problems=("epochs: 0 is outside",)))
     tale.tell(AlertRaised(severity="serious", type="config", detail="refused"), AlertCleared(type="config"))
-    tale.tell(specimen(ConfigChanged, config={"epochs": 2, "max_attempts": 3}))
+    config = {"epochs": 2, "max_attempts": 3, "fixed_validation": "fixed.jsonl"}
+    tale.tell(specimen(ConfigChanged, config=config), specimen(FixedSetChecked, path="fixed.jsonl"))
     for name, priority in (("a", "normal"), ("b", "low"), ("c", "high"), ("d", "normal"), ("e", "low")):
         tale.queues(name, priority)
     tale.receives("bad")
