@@ -14,6 +14,7 @@ from core.jobs.alerts import Alerts
 from core.jobs.arrange import arrange
 from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
+from core.jobs.consolidation import Consolidation
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
@@ -63,6 +64,7 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
         Job("versions", 0.5, keep_versions),
+        Job("consolidation", 1.0, Consolidation().work),
         Job("dispatch", 0.5, start_next, "tokenize"),
         Job("retention", 5.0, Retention().work),
         Job("reconcile", RECONCILE_EVERY, reconcile),
