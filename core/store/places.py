@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from core.files import CHUNK, fsync_folder
+from events.heartbeat import moved
 
 #: Called between two parts of long work; raises when it should end here.
 GoOn = Callable[[], None]
@@ -230,6 +231,7 @@ def parts(file: Readable, go_on: GoOn = proceed) -> Iterator[bytes]:
     """The bytes, a part at a time."""
     while part := file.read(CHUNK):
         go_on()
+        moved()
         yield part
 
 
