@@ -92,8 +92,3 @@ def _backup(one: Backup) -> dict[str, Any]:
         "log_hash": one.log_hash or None, "objects": one.objects, "size_bytes": one.size_bytes,
         "added_bytes": one.added_bytes, "reason": one.reason,
     }  # fmt: skip
-
-
-def limit_bytes(gigabytes: float | None, share: float, total: int | None) -> int | None:
-    """A limit of the settings, capped at a share of the disk; None where either is not known."""
-    return None if gigabytes is None or total is None else int(min(gigabytes * 1e9, share * total))

@@ -4,12 +4,13 @@ import shlex
 from datetime import UTC, datetime
 from typing import Any
 
-from events.types import RestoreRequested
+from events.types import ResourcesSampled, RestoreRequested
+from projections import disk as usage
 from projections import documents, keeping, lineage
 from projections.status import iso
 from projections.versions import Version
 from web import readings, views
-from web.charts import draw
+from web.charts import Chart, draw
 from web.present import Now, Present
 from web.trail import Column
 from web.words import size
@@ -17,6 +18,10 @@ from web.words import size
 VERSIONS_SHOWN = 200
 AVERAGES = (1, 2, 3, 5)
 SECOND = 1_000_000
+UNMEASURED = (
+    "free_bytes", "total_bytes", "floor_bytes", "target_bytes", "kinds", "reclaimable", "reclaimable_bytes",
+    "growth_bytes_per_day", "days_left",
+)  # fmt: skip
 
 
 def version_list(now: Now) -> list[dict[str, Any]]:
@@ -105,15 +110,17 @@ def restore_command(backup: str, target: str) -> str:
     return f"evertrain backup restore {backup} ./restored --target {shlex.quote(target)}"
 
 
-def free_chart(present: Present) -> Any:
+def free_chart(present: Present) -> Chart | None:
     """Free bytes over the whole time of the log; None before the first sample."""
-    columns = [
-        Column(at // SECOND, at // SECOND, 1, 0, (low + high) / 2, low, high)
-        for at, low, high in readings.free_space(present.log)
-    ]
-    return draw(
-        columns, name="Free space", say=size, tick=size, ticks=4, place=_clock, unit="from",
-    )  # fmt: skip
+    columns = []
+    for recorded in present.space():
+        e = recorded.event
+        assert isinstance(e, ResourcesSampled)
+        free = [value for value in e.columns.get("disk_free_bytes", []) if value is not None]
+        if free:
+            at = recorded.at // SECOND
+            columns.append(Column(at, at, len(free), 0, float(sum(free)), min(free), max(free)))
+    return draw(columns, name="Free space", say=size, tick=size, place=_clock, unit="from")
 
 
 def _clock(seconds: float) -> str:
@@ -121,16 +128,17 @@ def _clock(seconds: float) -> str:
 
 
 def disk_document(present: Present, now: Now) -> dict[str, Any]:
-    """Space as last measured, what takes it, and the newest clean-up."""
+    """Space as last measured, what takes it, how long it lasts, and the newest clean-up."""
     measured, cleaned = now.document["disk"] or {}, now.state.storage.cleaned
-    total, config = measured.get("total_bytes"), now.state.workspace.config
-    reclaimable = now.usage.get("reclaimable", {})
-    return {
-        "free_bytes": measured.get("free_bytes"), "total_bytes": total,
-        "floor_bytes": keeping.limit_bytes(config.get("disk_floor_gb"), 0.05, total),
-        "target_bytes": keeping.limit_bytes(config.get("disk_target_gb"), 0.20, total),
-        "kinds": now.usage.get("kinds", {}), "reclaimable": reclaimable,
-        "reclaimable_bytes": sum(reclaimable.values()), "growth_bytes_per_day": None, "days_left": None,
+    known = dict.fromkeys(UNMEASURED)
+    if "disk_floor_gb" in now.state.workspace.config and measured.get("total_bytes"):
+        known = usage.document(
+            free_bytes=measured["free_bytes"], total_bytes=measured["total_bytes"],
+            config=now.state.workspace.config, kinds=now.usage.get("kinds", {}),
+            reclaimable=now.usage.get("reclaimable", {}), samples=present.space(),
+        )  # fmt: skip
+    return known | {
+        "measured": bool(now.usage),
         "cleaned": {
             "seq": cleaned.seq, "at": iso(cleaned.at), "freed_bytes": cleaned.freed_bytes,
             "reason": cleaned.reason,

@@ -33,6 +33,7 @@ from events.types import (
     ProcessHung,
     Recorded,
     RequestRefused,
+    ResourcesSampled,
     ResumeRequested,
     ServicePaused,
     ServiceResumed,
@@ -112,6 +113,7 @@ class Present:
         self._trails: dict[str | None, Trail] = {}
         self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
         self._run_facts: dict[str, tuple[int, RunFacts]] = {}
+        self._space: tuple[int, tuple[Recorded, ...]] = (0, ())
         self._asked: tuple[object, tuple[readings.Asked, ...]] = (None, ())
 
     def look(self) -> Now:
@@ -149,6 +151,15 @@ class Present:
         """One run's, however old it is."""
         with self._lock:
             return self._curves(self._trail(run.id), self._follower.catch_up(), False)
+
+    def space(self) -> tuple[Recorded, ...]:
+        """Samples of the whole time of the log; read again when there is a newer one."""
+        with self._lock:
+            newest = self.log.newest(ResourcesSampled)
+            seq = newest.seq if newest is not None else 0
+            if self._space[0] != seq:
+                self._space = (seq, readings.space_samples(self.log))
+            return self._space[1]
 
     def run_facts(self, run: Run) -> RunFacts:
         """What the log says of a run; read again only when a fact came that is no step."""

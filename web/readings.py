@@ -103,16 +103,13 @@ def hangs(log: Log) -> list[Recorded]:
     return log.last(HANGS_SHOWN, ProcessHung)
 
 
-def free_space(log: Log) -> list[tuple[int, float, float]]:
-    """(µs, lowest, highest) free bytes of minutes spread evenly over the whole log, oldest first."""
+def space_samples(log: Log) -> tuple[Recorded, ...]:
+    """Minutes of samples spread evenly over the whole log, oldest first."""
     head = log.head()
-    found: dict[int, tuple[int, float, float]] = {}
+    found: dict[int, Recorded] = {}
     for n in range(PLACES + 1):
         newest = log.newest(ResourcesSampled, to=head - (head * n) // (PLACES + 1))
         if newest is None:
             break
-        assert isinstance(newest.event, ResourcesSampled)
-        values = [v for v in newest.event.columns.get("disk_free_bytes", []) if v is not None]
-        if values:
-            found[newest.seq] = (newest.at, min(values), max(values))
-    return [found[seq] for seq in sorted(found)]
+        found[newest.seq] = newest
+    return tuple(found[seq] for seq in sorted(found))
