@@ -50,12 +50,14 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     from core.jobs.backup import backup
     from core.jobs.dispatch import answer
     from core.jobs.service import Service
+    from core.jobs.versions import keep_versions
     from db.processes import RoleLock, RoleTaken
 
     try:
         with RoleLock(workspace.locks, "daemon").acquire():
             service = Service(workspace, log)
             answer(service)
+            keep_versions(service)
             arrange(service)
             while service.state().control.first("BackupRequested") is not None and backup(service):
                 continue

@@ -66,6 +66,7 @@ def test_no_file_is_longer_than_a_person_likes_to_read() -> None:
     }
     # the vocabulary is one page on purpose: every fact there is, in one place
     found.pop("events/types.py")
+    found.pop("docs/TROUBLESHOOTING.md")  # looked up by a word, never read through
 
     assert len(found) > 100
     assert {} == {name: lines for name, lines in found.items() if lines > 400}
