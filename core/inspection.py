@@ -88,7 +88,7 @@ def _differs(path: Path, wanted: dict[str, Any], hash_of: Hash | None) -> str | 
 
 
 def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | None = None) -> list[Problem]:
-    """Files, versions, resume points, base model and, if `deep`, backups against the log.
+    """Files, versions, resume points, base model and backups against the log.
 
     Every byte of versions and resume points is read; `deep`: of everything; `reads`: of what it says.
     """
@@ -101,7 +101,7 @@ def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | No
         *_current_model(workspace, state, read),
         *_base_model(workspace, state, read),
         *_leftovers(workspace),
-        *(backup_problems(workspace.root, state) if deep else ()),
+        *backup_problems(workspace.root, state, lambda path: read(path) is not None),
     ]
     return [with_remedy(problem) for problem in found]
 
