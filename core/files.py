@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from events.heartbeat import moved
+
 CHUNK = 1 << 20
 SIZE_CAP = 10 * 10**9  # bytes of one file
 
@@ -99,6 +101,7 @@ def copy_hashed(source: Path, target: Path) -> Copied:
                     raise NotTakeable(f"larger than {SIZE_CAP // 10**9} GB", "split it")
                 digest.update(part)
                 _write_all(writing, part)
+                moved()
             os.fsync(writing)
         finally:
             os.close(writing)
@@ -119,8 +122,12 @@ def _write_all(descriptor: int, part: bytes) -> None:
 
 def sha256_of(path: Path) -> str:
     """The hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(CHUNK):
+            digest.update(part)
+            moved()
+    return digest.hexdigest()
 
 
 def folder_sha256(folder: Path, hash_of: Callable[[Path], str] = sha256_of) -> str:

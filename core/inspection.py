@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from core.files import folder_sha256, sha256_of
+from core.store.checking import backup_problems
 from db.processes import holder
 from db.workspace import PRIORITIES, TERMINAL_FOLDERS, Workspace
 from events.verify import Problem
@@ -84,7 +85,7 @@ def _differs(path: Path, wanted: dict[str, Any], hash_of: Hash | None) -> str | 
 
 
 def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | None = None) -> list[Problem]:
-    """Files, versions, resume points and base model against the log.
+    """Files, versions, resume points, base model and, if `deep`, backups against the log.
 
     Every byte of versions and resume points is read; `deep`: of everything; `reads`: of what it says.
     """
@@ -97,6 +98,7 @@ def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | No
         *_current_model(workspace, state, read),
         *_base_model(workspace, state, read),
         *_leftovers(workspace),
+        *(backup_problems(workspace.root, state) if deep else ()),
     ]
     return [with_remedy(problem) for problem in found]
 
@@ -104,7 +106,8 @@ def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | No
 def _files(workspace: Workspace, state: State, read: Reads) -> Iterator[Problem]:
     # what is lost is told already
     placed = [(e.sha256, e.placed, e.since) for e in state.queue.entries.values() if not e.lost]
-    placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values()]
+    lost = {e.sha256 for e in state.queue.entries.values() if e.lost}  # and so is what only repeats it
+    placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values() if c.sha256 not in lost]
     for sha256, where, seq in placed:
         if where is None:
             continue
