@@ -96,7 +96,8 @@ def connect(
     except damage() as error:
         connection.close()
         raise LogDamaged(
-            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
+            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup: "
+            "`evertrain backup restore NEW_FOLDER --target FOLDER_OF_BACKUPS`."
         ) from error
     except LogUnreadable:
         connection.close()
