@@ -24,12 +24,12 @@ def commands() -> set[str]:
     import click
     from typer.main import get_command
 
-    from core.cli import app, consolidate, control, crashes, doctor, files, history, start, versions
+    from core.cli.app import COMMANDS, app
 
-    for module in (start, files, control, versions, consolidate, crashes, history, doctor):
-        module.register(app.app)
+    for module in COMMANDS:
+        module.register(app)
     found = set()
-    whole = get_command(app.app)
+    whole = get_command(app)
     assert isinstance(whole, click.Group) or hasattr(whole, "commands")
     for name, command in whole.commands.items():
         found.add(name)
