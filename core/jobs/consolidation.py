@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from core.config import parse
@@ -34,7 +35,8 @@ class ReleaseFailed(Exception):
 class Consolidation:
     """The daemon's job: what was asked for, and what is due."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = now_us) -> None:
+        self._clock = clock  # µs
         self._failed: str | None = None
         self._not_before = 0.0  # monotonic
 
@@ -44,7 +46,7 @@ class Consolidation:
         now = time.monotonic()
         if now >= self._not_before and not service.stop.is_set():
             self._failed = None
-            if decide.is_due(service.state(), now_us()):
+            if decide.is_due(service.state(), self._clock()):
                 self._failed = _make(service, None)
                 if self._failed is not None:
                     self._not_before = now + AGAIN_SECONDS
