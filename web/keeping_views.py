@@ -15,7 +15,7 @@ from web.present import Now, Present
 from web.trail import Column
 from web.words import size
 
-VERSIONS_SHOWN = 200
+VERSIONS_SHOWN = 100
 AVERAGES = (1, 2, 3, 5)
 SECOND = 1_000_000
 UNMEASURED = (

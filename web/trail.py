@@ -126,6 +126,8 @@ class Trail:
         if strand == self._strand:
             return
         self._strand = strand
+        if first > self.last_step:
+            return  # nothing is done again, as nearly always
         again: Buckets = {}
         for metric, columns in self._columns.items():
             moved = [bucket for bucket, column in columns.items() if column.first_step >= first]

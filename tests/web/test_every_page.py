@@ -174,4 +174,4 @@ def test_lists_are_cut_and_say_so(tmp_path: Path, many: int) -> None:
     story.log.close()
 
     assert [f"r{n}" for n in reversed(range(many))] == runs
-    assert "The newest 200 of 300" in versions
+    assert "The newest 100 of 300" in versions
