@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +128,14 @@ def sha256_of(path: Path) -> str:
             digest.update(part)
             moved()
     return digest.hexdigest()
+
+
+def folder_sha256(folder: Path, hash_of: Callable[[Path], str] = sha256_of) -> str:
+    """One hash over the names and contents of a folder's files; times, modes and order play no part."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{hash_of(path)} {path.relative_to(folder).as_posix()}\n".encode())
+    return whole.hexdigest()
 
 
 def fsync_folder(folder: Path) -> None:

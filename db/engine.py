@@ -1,5 +1,6 @@
 """Connections to the log's file: one SQLite that is known good, every pragma set and checked."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,7 +96,8 @@ def connect(
     except damage() as error:
         connection.close()
         raise LogDamaged(
-            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
+            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup: "
+            "`evertrain backup restore NEW_FOLDER --target FOLDER_OF_BACKUPS`."
         ) from error
     except LogUnreadable:
         connection.close()
@@ -114,6 +116,30 @@ def immediate(connection: Any) -> Iterator[Any]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A copy of a database as of one moment, while others go on writing (SQLite's online backup).
+
+    `target` must not exist; it becomes one file with no journal beside it, on the disk when this returns.
+    Raises LogDamaged when SQLite's own check finds the copy unsound.
+    """
+    reading = connect(source, read_only=True)
+    try:
+        writing = driver().connect(str(target), isolation_level=None)
+        try:
+            reading.backup(writing)
+            writing.execute("PRAGMA journal_mode=DELETE")
+            found = [row[0] for row in writing.execute("PRAGMA integrity_check(3)")]
+        finally:
+            writing.close()
+    finally:
+        reading.close()
+    if found != ["ok"]:
+        said = "; ".join(map(str, found))
+        raise LogDamaged(f"{source}: its copy is unsound ({said}): run `evertrain verify`")
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def busy(error: BaseException) -> bool:

@@ -1,25 +1,34 @@
 """The table of jobs, and APScheduler to run them: late is fine, twice is not."""
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from core.decide import overfitting
 from core.jobs.alerts import Alerts
 from core.jobs.arrange import arrange
+from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
+from core.jobs.consolidation import Consolidation
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
 from core.jobs.publish import publish
+from core.jobs.reconcile import EVERY as RECONCILE_EVERY
+from core.jobs.reconcile import reconcile
 from core.jobs.retention import Retention
 from core.jobs.samples import EVERY, Samples, beat
 from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
+from core.jobs.versions import keep_versions
+from core.settings import RANGES
 from events.types import AlertCleared, JobFailed
 
 
@@ -32,28 +41,37 @@ class Job:
 
 
 class Inbox:
-    """The poll, and what it last said."""
+    """The poll, when it last looked, and what it said."""
 
     def __init__(self) -> None:
         self.empty = False  # no look yet
+        self._looked = -math.inf
 
     def poll(self, service: Service) -> None:
-        self.empty = not poll(service)
+        """Look if `poll_interval`, as it is now, has passed: a shorter one acts at once."""
+        if time.monotonic() - self._looked >= service.settings().poll_interval:
+            self._looked = time.monotonic()
+            self.empty = not poll(service)
 
 
 def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
     return (
-        Job("poll", service.settings().poll_interval, inbox.poll),
+        Job("poll", RANGES["poll_interval"][0], inbox.poll),
         Job("validate", 0.5, validate_all, "tokenize"),
         Job("arrange", 0.3, arrange),
         Job("answer", 0.2, answer),
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
+        Job("versions", 0.5, keep_versions),
+        Job("consolidation", 1.0, Consolidation().work),
         Job("dispatch", 0.5, start_next, "tokenize"),
         Job("retention", 5.0, Retention().work),
+        Job("reconcile", RECONCILE_EVERY, reconcile),
+        Job("backup", 5.0, Backups().turn),
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set, "tokenize"),
+        Job("overfitting", 0.5, watch_overfitting),
         Job("samples", EVERY, Samples().take),
         Job("alerts", 2.0, Alerts(service).look),
         Job("heartbeat", 1.0, beat),
@@ -61,6 +79,11 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("snapshots", 60.0, Snapshots().take),
         Job("journal", 1.0, Journal(service).write),
     )
+
+
+def watch_overfitting(service: Service) -> None:
+    """Raise or clear the alert that the newest evaluations call for."""
+    service.decide(overfitting.facts, overfitting.DEPENDS_ON)
 
 
 def schedule(service: Service, table: tuple[Job, ...]) -> BackgroundScheduler:
