@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from core.config import parse
 from core.decide import card
 from core.decide import consolidation as decide
@@ -114,8 +116,12 @@ def _compute(service: Service, plan: Plan, partial: Path) -> str | None:
             env={**os.environ, **workspace.environment(), PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, close_fds=True,
         )  # fmt: skip
+    busy = _worked(child.pid)
     try:
         while child.poll() is None:
+            if (now := _worked(child.pid)) != busy:
+                busy = now
+                service.progress.moved()  # it computes: this job waits, but nothing stands still
             if service.stop.wait(0.05):
                 return None  # asked again by the next service: the request stays
     finally:
@@ -126,6 +132,14 @@ def _compute(service: Service, plan: Plan, partial: Path) -> str | None:
         told = [line.removeprefix(MARK) for line in said if line.startswith(MARK)]
         return told[-1] if told else f"its process ended with {child.returncode}"
     return _problem(partial, workspace.root / plan.points[0].path)
+
+
+def _worked(pid: int) -> float:
+    """Seconds of processor time that a process has used so far; 0 when it is gone."""
+    try:
+        return float(sum(psutil.Process(pid).cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _problem(partial: Path, source: Path) -> str | None:
