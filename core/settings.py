@@ -69,9 +69,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "gradient_checkpointing": ("auto", True, False),
 }
 
+TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 #: Folders of the workspace that a relative backup.target may not be.
 OURS = ("", ".", "..", "inbox", "queue", "models", "status", "logs", ".evertrain")
-TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
 
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 128),
@@ -120,10 +120,10 @@ def problems(settings: Settings) -> list[str]:
             found.append(
                 f"{key}: pool: {value.pool!r}: texts without spaces, none the beginning or end of another"
             )
-    found += _backup_problems(settings.backup)
     for tracker in settings.report_to:
         if tracker not in TRACKERS:
             found.append(f"report_to: {tracker!r} is not one of {', '.join(map(repr, TRACKERS))}")
+    found += _backup_problems(settings.backup)
     for penalty in settings.logit_penalties:
         if not penalty.text or not penalty.weight > 0:
             found.append(f"logit_penalties: {penalty!r} needs a text and a weight above 0")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db.engine import LogDamaged, busy, connect, damage, immediate, retry_busy
+from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, immediate, retry_busy
 from db.migrate import migrate, schema_version
 from events.chain import GENESIS, link
 from events.codec import decode, encode, stream_of
@@ -38,14 +38,25 @@ def now_us() -> int:
 
 
 class Log:
-    """One process's access to the log; safe between threads. `actor` signs what is appended."""
+    """One process's access to the log; safe between threads. `actor` signs what is appended.
 
-    def __init__(self, path: Path, actor: str, *, inline: Inline | None = None, create: bool = False) -> None:
+    `busy_ms`: how long a write waits for another process's, each of its five times.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        actor: str,
+        *,
+        inline: Inline | None = None,
+        create: bool = False,
+        busy_ms: int = BUSY_MS,
+    ) -> None:
         self.path = path
         self.actor = actor
         self._inline = inline
         self._lock = threading.Lock()
-        self._write = connect(path, create=create)
+        self._write = connect(path, create=create, busy_ms=busy_ms)
         try:
             migrate(self._write)
         except damage() as error:
@@ -239,21 +250,33 @@ class Log:
     # -- liveness: overwritten in place, never a fact ---------------------------------------------
 
     def beat(
-        self, role: str, pid: int, phase: str, step: int | None = None, sample: str | None = None
+        self,
+        role: str,
+        pid: int,
+        phase: str,
+        step: int | None = None,
+        sample: str | None = None,
+        progress: int | None = None,
     ) -> None:
-        """Overwrite a role's heartbeat; the last sample stays unless a new one comes."""
+        """Overwrite a role's heartbeat; the last sample stays unless a new one comes.
+
+        `progress`: a number that changes when the work has moved, and only then.
+        """
         with self.transaction() as db:
             db.execute(
-                "INSERT INTO heartbeat (role, pid, phase, step, at, sample) VALUES (?, ?, ?, ?, ?, ?) "
+                "INSERT INTO heartbeat (role, pid, phase, step, at, sample, progress) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT (role) DO UPDATE SET pid = excluded.pid, phase = excluded.phase, "
-                "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample)",
-                (role, pid, phase, step, now_us(), sample),
+                "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample), "
+                "progress = excluded.progress",
+                (role, pid, phase, step, now_us(), sample, progress),
             )
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
-        """role → {pid, phase, step, at, sample}."""
-        rows = self.reader.execute("SELECT role, pid, phase, step, at, sample FROM heartbeat").fetchall()
-        return {r[0]: {"pid": r[1], "phase": r[2], "step": r[3], "at": r[4], "sample": r[5]} for r in rows}
+        """role → {pid, phase, step, at, sample, progress}."""
+        names = ("pid", "phase", "step", "at", "sample", "progress")
+        rows = self.reader.execute(f"SELECT role, {', '.join(names)} FROM heartbeat").fetchall()
+        return {role: dict(zip(names, rest, strict=True)) for role, *rest in rows}
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:

@@ -48,6 +48,7 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     """Do the daemon's part with its lock, if nobody has it. True: done."""
     from core.jobs.arrange import arrange
     from core.jobs.backup import backup
+    from core.jobs.consolidation import answer_consolidation
     from core.jobs.dispatch import answer
     from core.jobs.service import Service
     from core.jobs.versions import keep_versions
@@ -58,6 +59,7 @@ def act(workspace: "Workspace", log: "Log") -> bool:
             service = Service(workspace, log)
             answer(service)
             keep_versions(service)
+            answer_consolidation(service)
             arrange(service)
             while service.state().control.first("BackupRequested") is not None and backup(service):
                 continue

@@ -4,6 +4,7 @@ import json
 import os
 from typing import Any
 
+from core.decide.alerts import answers, of_machine
 from core.decide.disk import floor_bytes
 from core.gpu import sample
 from core.jobs.service import Service
@@ -18,13 +19,16 @@ class Samples:
 
     def __init__(self) -> None:
         self._minute: list[dict[str, Any]] = []
+        self._cards = 0  # the most that have answered
         self.newest: dict[str, Any] = {}
 
     def take(self, service: Service) -> None:
         """One sample."""
         self.newest = sample(service.workspace.root)
-        service.log.beat("daemon", os.getpid(), "idle", sample=json.dumps(self.newest))
+        beat(service, sample=json.dumps(self.newest))
         _watch_floor(service, self.newest["disk"])
+        self._cards = max(self._cards, sum(answers(card) for card in self.newest["gpu"]))
+        service.append(*of_machine(self.newest, self._cards, service.state().health.alerts))
         self._minute.append(_flat(self.newest))
         if len(self._minute) >= PER_FACT:
             columns = {key: [one.get(key) for one in self._minute] for key in self._minute[0]}
@@ -57,6 +61,7 @@ def _watch_floor(service: Service, disk: dict[str, int]) -> None:
         service.append(AlertCleared(type="waiting"))
 
 
-def beat(service: Service) -> None:
-    """The daemon lives: written by the scheduler that does its work."""
-    service.log.beat("daemon", os.getpid(), "idle")
+def beat(service: Service, sample: str | None = None) -> None:
+    """The daemon lives, by the scheduler that does its work; its work moves only as the slowest job does."""
+    phase, move = service.progress.slowest()
+    service.log.beat("daemon", os.getpid(), phase, sample=sample, progress=move)

@@ -23,5 +23,9 @@ class PlanDiffers(Refused):
     """The batches of the file are not those that the run was started with."""
 
 
+class BaseMissing(Refused):
+    """The base model's files are not there, or no longer what they were."""
+
+
 class NonFinite(Refused):
     """Loss or gradient was not finite in several steps in a row."""
