@@ -7,6 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from db.reserve import LogFull, is_full
+
 T = TypeVar("T")
 
 #: 3.7.0–3.51.2 can lose commits when two connections write and checkpoint a WAL; these branches are repaired.
@@ -69,7 +71,7 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any
     """A connection in autocommit mode (`isolation_level=None`): transactions begin by name only.
 
     Raises LogUnreadable when the file is missing or a pragma did not take effect, LogDamaged when it is no
-    database.
+    database, LogFull when the disk has no room to open it.
     """
     module = driver()
     if not create and not path.exists():
@@ -91,6 +93,8 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any
             connection.execute("PRAGMA query_only=1")
     except damage() as error:
         connection.close()
+        if is_full(error, path):
+            raise LogFull(path) from error  # its WAL's shared memory found no room: nothing is damaged
         raise LogDamaged(
             f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
         ) from error

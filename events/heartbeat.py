@@ -1,7 +1,9 @@
 """The heartbeat: one row per process, overwritten in place; liveness is no fact."""
 
+import contextlib
 import os
 
+from db.reserve import LogFull
 from events.log import Log
 
 
@@ -15,9 +17,11 @@ class Heartbeat:
     def beat(self, phase: str, step: int | None = None, *, sample: str | None = None, now: float) -> None:
         """Say what is being done; `now` is monotonic seconds. A new phase or a sample is written at once."""
         if phase != self._phase or now >= self._next or sample is not None:
-            self._log.beat(self._role, os.getpid(), phase, step, sample)
+            with contextlib.suppress(LogFull):  # no reason to die: the age of the last one tells
+                self._log.beat(self._role, os.getpid(), phase, step, sample)
             self._phase, self._next = phase, now + self._every
 
     def gone(self) -> None:
         """The process ends."""
-        self._log.beat(self._role, os.getpid(), "gone")
+        with contextlib.suppress(LogFull):
+            self._log.beat(self._role, os.getpid(), "gone")

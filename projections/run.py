@@ -23,7 +23,7 @@ from events.types import (
     VersionRestored,
 )
 
-VERSION = 2
+VERSION = 3
 
 #: How far a try got before step 1, in this order.
 PHASES = ("load", "tokenize", "eval", "step")
@@ -111,6 +111,8 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return _set(state, run, attempt=state.runs[run].attempt + 1)
         case PhaseEntered(run=str(run), phase=phase) if run in state.runs and phase in PHASES:
             return _set(state, run, phase=max(state.runs[run].phase, PHASES.index(phase)))
+        case ProcessCrashed(run=str(run), category="disk_full") if run in state.runs:
+            return _set(state, run, phase=0)  # no fault of the file: no try
         case ProcessCrashed(run=str(run), step=step) if run in state.runs:
             return _crashed(state, run, step or 0)
         case ValidationMeasured() as e:

@@ -2,7 +2,7 @@
 
 import typer
 
-from core.cli import control, crashes, doctor, files, history, start, versions
+from core.cli import control, crashes, disk, doctor, files, history, start, versions
 from core.cli.terms import FAILED, REFUSED, fail
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
 
 def run() -> None:
     """Register the commands and go; known refusals become one clear line and their exit code."""
-    for module in (start, files, control, versions, crashes, history, doctor):
+    for module in (start, files, control, versions, disk, crashes, history, doctor):
         module.register(app)
     try:
         app()

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from core.cli.terms import REFUSED, USAGE, fail, open_cli_log, show
 
@@ -47,6 +47,7 @@ def ask(
 def act(workspace: "Workspace", log: "Log") -> bool:
     """Do the daemon's part with its lock, if nobody has it. True: done."""
     from core.jobs.arrange import arrange
+    from core.jobs.disk import Disk
     from core.jobs.dispatch import answer
     from core.jobs.service import Service
     from db.processes import RoleLock, RoleTaken
@@ -54,8 +55,11 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     try:
         with RoleLock(workspace.locks, "daemon").acquire():
             service = Service(workspace, log)
+            disk = Disk(workspace)
             answer(service)
             arrange(service)
+            if service.state().control.first("CleanRequested") is not None:
+                disk.care(service)
     except RoleTaken:
         return False
     return True
@@ -88,14 +92,14 @@ def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":
 
 
 def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, quiet: bool) -> None:
-    from events.types import RequestRefused
+    from events.types import DiskCleaned, RequestRefused
 
     asked = type(fact).__name__
     if answer is not None and isinstance(answer.event, RequestRefused):
         fail(f"{asked.removesuffix('Requested').lower()} refused: {answer.event.reason}", REFUSED)
     if quiet:
         return
-    document = {
+    document: dict[str, Any] = {
         "request": seq,
         "type": asked,
         "answer": {"seq": answer.seq, "type": type(answer.event).__name__} if answer is not None else None,
@@ -103,6 +107,9 @@ def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, qui
     done = f"{document['type']} #{seq}" + (
         f" → {type(answer.event).__name__} #{answer.seq}" if answer is not None else ": recorded"
     )
+    if answer is not None and isinstance(answer.event, DiskCleaned):
+        document["freed_bytes"], document["kinds"] = answer.event.freed_bytes, answer.event.kinds
+        done += f": {answer.event.freed_bytes:,} bytes freed"
     show(document, as_json, lambda _: done)
 
 

@@ -11,6 +11,7 @@ from core.decide import generation, versions
 from core.files import fsync_file, fsync_folder, link_or_copy, sha256_of, write_atomic
 from core.jobs.service import Service
 from core.settings import Settings
+from core.space import ensure_room
 from events.types import DriftFound
 from projections.versions import Due
 
@@ -28,6 +29,7 @@ FROM_BASE = (
     "merges.txt",
 )
 MANIFEST = "manifest.json"
+BESIDE_WEIGHTS = 1 << 20  # bytes of what is written with the weights, which are linked
 #: Tells a person how to generate, where that takes telling.
 CARD = "README.md"
 
@@ -36,11 +38,14 @@ def publish(service: Service) -> None:
     """Make the version that is due: staged, renamed into place, then a fact."""
     state = service.state()
     if not state.versions.due:
+        if not _shows(service, state.versions.current):  # a full disk may have cut it short
+            show_current(service)
         return
     due = state.versions.due[0]
     folder = service.workspace.versions / state.versions.next_id
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
+    ensure_room(service.workspace, f"the version {folder.name}", BESIDE_WEIGHTS)
     partial.mkdir(parents=True, mode=0o700)
     _fill(partial, service.workspace.root / due.event.checkpoint, service.base())
     _describe(partial, service, parse(state.run.runs[due.event.run].config))
@@ -142,6 +147,15 @@ def show_current(service: Service) -> None:
     marker = json.dumps({"version": state.versions.current, "seq": state.seq}) + "\n"
     if _text(current / "evertrain.json").partition('"seq"')[0] != marker.partition('"seq"')[0]:
         write_atomic(current / "evertrain.json", marker.encode())
+
+
+def _shows(service: Service, version: str | None) -> bool:
+    """Was the current model brought to its end for this version?"""
+    try:
+        marker = json.loads(_text(service.workspace.current_model / "evertrain.json"))
+        return bool(marker["version"] == version)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _text(path: Path) -> str:

@@ -1,5 +1,6 @@
 """The table of jobs, and APScheduler to run them: late is fine, twice is not."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +8,10 @@ from dataclasses import dataclass
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from core.decide.disk import ALERTS, waiting
 from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
+from core.jobs.disk import Disk
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.poll import poll
 from core.jobs.publish import publish
@@ -18,6 +21,7 @@ from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
+from db.reserve import LogFull, is_full
 from events.types import AlertCleared, JobFailed
 
 
@@ -35,11 +39,13 @@ class Inbox:
         self.empty = False  # no look yet
 
     def poll(self, service: Service) -> None:
+        self.empty = False  # what it raises leaves something behind
         self.empty = not poll(service)
 
 
 def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
+    disk = Disk(service.workspace)
     return (
         Job("poll", service.settings().poll_interval, inbox.poll),
         Job("validate", 0.5, validate_all),
@@ -50,7 +56,8 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, retention),
         Job("configuration", 2.0, configuration),
-        Job("samples", EVERY, Samples().take),
+        Job("disk", 2.0, disk.care),
+        Job("samples", EVERY, Samples(disk).take),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),
         Job("snapshots", 60.0, Snapshots().take),
@@ -85,12 +92,20 @@ def run(service: Service, job: Job) -> None:
     """Do a job; what it raises becomes a fact and an alert, and the other jobs go on."""
     if service.stop.is_set():
         return
+    with contextlib.suppress(LogFull):  # nothing can be said: the age of the heartbeats tells
+        _run(service, job)
+
+
+def _run(service: Service, job: Job) -> None:
     kind = f"job:{job.name}"
     try:
         job.work(service)
     except Interrupted:
         return
     except Exception as error:
+        if is_full(error):  # no failure: the job does it again by itself
+            wait(service, job.name, error)
+            return
         failed = JobFailed(job=job.name, error=f"{type(error).__name__}: {error}"[:300], where=where(error))
         known = service.state().health.alerts.get(kind)
         if known is None or known.detail != f"{failed.error} at {failed.where}":
@@ -98,6 +113,13 @@ def run(service: Service, job: Job) -> None:
         return
     if kind in service.state().health.alerts:
         service.log.append(AlertCleared(type=kind))
+    service.decide(lambda state: waiting(state, job.name, None), ALERTS)
+
+
+def wait(service: Service, name: str, error: BaseException) -> None:
+    """A job found no space: say so once. Raises LogFull when the log has none for that either."""
+    why = getattr(error, "shortage", None) or f"the disk (or its quota) is full: the job {name} waits"
+    service.decide(lambda state: waiting(state, name, why), ALERTS)
 
 
 def where(error: BaseException) -> str:

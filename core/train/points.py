@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from core.decide.disk import save_needs
 from core.decide.resume import Position, positions
 from core.settings import Settings
+from core.space import ensure_room
 from core.train import checkpoint
 from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build
+from core.train.patience import Patience
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume
 from core.train.trainer import generators_sha256
@@ -34,27 +37,19 @@ def save(
     place: Place,
     reason: str,
     plan_sha256: str,
+    *,
+    precision: str,
+    patience: Patience,
 ) -> str | None:
     """A resume point of this instant, unless memory equals one already: its path. None: the base model.
 
-    Whatever lies under its name is moved aside, and told when the log does not know it.
+    Whatever lies under its name is moved aside, and told when the log does not know it. Without space it
+    waits, for what was trained is in memory alone; raises SaveGivenUp when the process is to end first.
     """
     if memory.holds != UNKNOWN:
         return memory.holds
     recorder.enter("save", place.step, place.run)
     folder = workspace.current_model / f"checkpoint-{place.global_step}"
-    path = workspace.relative(folder)
-    aside = checkpoint.move_aside(folder, workspace.quarantine)
-    if aside is not None and path not in state.storage.checkpoints:
-        moved = workspace.relative(aside)
-        recorder.append(
-            DriftFound(
-                kind="checkpoint_unknown",
-                path=path,
-                detail=f"a folder that the log does not know stood here; it was moved to {moved}",
-                remedy=f"delete {moved} when nobody misses it",
-            )
-        )
     position = {
         "run": place.run,
         "attempt": place.attempt,
@@ -62,7 +57,15 @@ def save(
         "global_step": place.global_step,
         "plan_sha256": plan_sha256,
     }
-    saved = checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+    needs = save_needs(state, precision)
+
+    def write() -> checkpoint.Saved:
+        ensure_room(workspace, f"the resume point {folder.name}", needs)
+        _clear(workspace, recorder, state, folder)
+        return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+
+    saved = patience.insist(write, recorder, state, place.step)
+    path = workspace.relative(folder)
     recorder.append(
         CheckpointSaved(
             run=place.run,
@@ -81,6 +84,21 @@ def save(
     )
     memory.holds = path
     return path
+
+
+def _clear(workspace: Workspace, recorder: Recorder, state: State, folder: Path) -> None:
+    """Nothing lies under the name of the resume point to come."""
+    path, aside = workspace.relative(folder), checkpoint.move_aside(folder, workspace.quarantine)
+    if aside is not None and path not in state.storage.checkpoints:
+        moved = workspace.relative(aside)
+        recorder.append(
+            DriftFound(
+                kind="checkpoint_unknown",
+                path=path,
+                detail=f"a folder that the log does not know stood here; it was moved to {moved}",
+                remedy=f"delete {moved} when nobody misses it",
+            )
+        )
 
 
 def load(

@@ -23,5 +23,9 @@ class PlanDiffers(Refused):
     """The batches of the file are not those that the run was started with."""
 
 
+class SaveGivenUp(Refused):
+    """There was no space for a resume point until the process was told to end."""
+
+
 class NonFinite(Refused):
     """Loss or gradient was not finite in several steps in a row."""

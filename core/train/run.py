@@ -17,10 +17,11 @@ from core.train import points
 from core.train.control import Control
 from core.train.memory import UNKNOWN, Memory
 from core.train.packed import Batch, Tokens, read_batch
+from core.train.patience import Patience
 from core.train.penalties import Penalised, biased
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
-from core.train.refusals import NonFinite
+from core.train.refusals import NonFinite, SaveGivenUp
 from core.train.trainer import Figures, StepTrainer, Work
 from core.train.validation import Holdout
 from db.processes import Stop
@@ -33,6 +34,7 @@ from events.types import (
     ServiceResumed,
     TrainingCompleted,
     TrainingFailed,
+    TrainingInterrupted,
     ValidationMeasured,
 )
 from projections.fold import Follower
@@ -72,6 +74,7 @@ class Attempt:
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
         self._control = Control(log, follower, stop, run.id)
+        self._patience = Patience(stop)
         recorder.begin(run.id, self._place.attempt)
         # what two means go over: the steps since the last validation, and the run's last tenth
         measured = max((v.step for v in run.validations if v.step <= position.step), default=0)
@@ -105,6 +108,8 @@ class Attempt:
                 self._train()
             except NonFinite as error:
                 return self._fail(str(error))
+            except SaveGivenUp:
+                return self._interrupt(stop_signal=self._control.signal)
             except Conflict:
                 continue  # somebody took the request back while we saved: look again, go on
 
@@ -205,6 +210,8 @@ class Attempt:
             self._place,
             reason,
             self._plan.sha256,
+            precision=self._settings.precision,
+            patience=self._patience,
         )
 
     # -- requests and ends ------------------------------------------------------------------------
@@ -247,12 +254,30 @@ class Attempt:
         )
         return "completed"
 
-    def _fail(self, reason: str) -> str:
-        """Back to the last good resume point; what memory holds is not used again."""
+    def _interrupt(self, stop_signal: str) -> str:
+        """The process ends without a save: the run goes on from its newest resume point."""
+        at = self._back()
+        self._recorder.append(
+            TrainingInterrupted(
+                run=self._place.run,
+                sha256=self._run.sha256,
+                step=at.step,
+                global_step=at.global_step,
+                checkpoint=at.path,
+                signal=stop_signal,
+            )
+        )
+        return "interrupted"
+
+    def _back(self) -> Position:
+        """The last good resume point; what memory holds is not used again."""
         self._memory.holds = UNKNOWN
         self._recorder.flush()
-        state, run = self._follower.catch_up(), self._run
-        at = standing(state, run)
+        return standing(self._follower.catch_up(), self._run)
+
+    def _fail(self, reason: str) -> str:
+        """Back to the last good resume point."""
+        at, run = self._back(), self._run
         self._recorder.append(
             TrainingFailed(
                 run=run.id,

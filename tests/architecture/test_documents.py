@@ -24,9 +24,9 @@ def commands() -> set[str]:
     import click
     from typer.main import get_command
 
-    from core.cli import app, control, crashes, doctor, files, history, start, versions
+    from core.cli import app, control, crashes, disk, doctor, files, history, start, versions
 
-    for module in (start, files, control, versions, crashes, history, doctor):
+    for module in (start, files, control, versions, disk, crashes, history, doctor):
         module.register(app.app)
     found = set()
     whole = get_command(app.app)
