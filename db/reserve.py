@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 MOST = 32 << 20  # bytes
@@ -12,8 +13,9 @@ SHARE = 0.01  # of the disk
 
 #: No space, no quota left, larger than this process may write: for us one and the same.
 NUMBERS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-#: SQLite's names for it: no page, no room for the shared memory of the WAL.
+#: SQLite's names for it, and those that may mean it.
 SQLITE_NAMES = frozenset({"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"})
+SQLITE_IN_DOUBT = frozenset({"SQLITE_IOERR", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_FSYNC", "SQLITE_CANTOPEN"})
 
 
 class LogFull(OSError):
@@ -35,15 +37,25 @@ class NoRoom(OSError):
 def is_full(error: BaseException, path: Path | None = None) -> bool:
     """Did this fail for want of space (or quota, or the size a file may have)?
 
-    `path`: of the database. SQLite calls it a plain I/O error when the WAL's shared memory finds no room, so
-    there the disk itself is asked.
+    `path`: of the database. SQLite tells only the kernel's ENOSPC apart from other failures of a write, and
+    not for the WAL's shared memory: in doubt the disk itself is asked, by an allocation.
     """
     if isinstance(error, OSError):
         return error.errno in NUMBERS
     name = getattr(error, "sqlite_errorname", None)
-    if name == "SQLITE_IOERR" and path is not None:
-        return shutil.disk_usage(_existing(path)).free < SHARED_MEMORY
+    if name in SQLITE_IN_DOUBT and path is not None:
+        return _refuses(_existing(path))
     return name in SQLITE_NAMES
+
+
+def _refuses(folder: Path) -> bool:
+    """Does the disk, or a quota on it, refuse a little more?"""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            os.posix_fallocate(file.fileno(), 0, SHARED_MEMORY)
+    except OSError as error:
+        return is_full(error)
+    return False
 
 
 class Reserve:
