@@ -13,9 +13,7 @@ from core.settings import Settings, problems
 #: Keys whose feature is not built yet: anything but the default is refused rather than ignored.
 NOT_YET = (
     "backup",
-    "fixed_validation",
     "report_to",
-    "versions_keep",
 )
 
 

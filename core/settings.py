@@ -90,6 +90,10 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 
+#: The rules of a keeping policy (`core.decide.retention.select`); backups have no score to be best by.
+RULES = ("last", "daily", "weekly", "monthly", "best")
+
+
 def problems(settings: Settings) -> list[str]:
     """What is out of range, in words: the key, the value and what is allowed."""
     found = []
@@ -102,6 +106,8 @@ def problems(settings: Settings) -> list[str]:
         value = getattr(settings, key)
         if not low <= value <= high:
             found.append(f"{key}: {value!r} is outside {low:g} … {high:g}")
+    if settings.fixed_validation is not None and not settings.fixed_validation.endswith(".jsonl"):
+        found.append(f"fixed_validation: {settings.fixed_validation!r} is not the path of a .jsonl file")
     for key in ("stop_sequences", "think_prefix"):
         value = getattr(settings, key)
         if value is not None and (not value.pool or not 1 <= value.min <= value.max <= 16):
@@ -113,6 +119,19 @@ def problems(settings: Settings) -> list[str]:
     for penalty in settings.logit_penalties:
         if not penalty.text or not penalty.weight > 0:
             found.append(f"logit_penalties: {penalty!r} needs a text and a weight above 0")
+    found += _policy_problems("versions_keep", settings.versions_keep, RULES)
+    found += _policy_problems("backup.keep", settings.backup.keep, RULES[:-1])
+    return found
+
+
+def _policy_problems(key: str, policy: dict[str, int], rules: tuple[str, ...]) -> list[str]:
+    found = [
+        f"{key}.{rule}: {number!r}: the rules are {', '.join(rules)}, each with a number from 0 on"
+        for rule, number in policy.items()
+        if rule not in rules or number < 0
+    ]
+    if not found and not any(policy.values()):
+        found.append(f"{key}: {policy!r} keeps nothing: at least one rule must be above 0")
     return found
 
 

@@ -60,6 +60,19 @@ class ConfigRefused(Event):
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedSetChecked(Event):
+    """The file that `fixed_validation` names was looked at: these bytes are what is evaluated from now on."""
+
+    path: str  # as config.json has it: relative to the workspace, or absolute
+    sha256: str | None  # None: there are no bytes to read
+    rows: int
+    usable_rows: int
+    trainable_tokens: int
+    store: str  # key of the token store; empty: it cannot be used
+    problems: tuple[str, ...]  # why not; of a usable one, what was left out
+
+
 # -- requests: somebody asked --------------------------------------------------------------------
 
 
@@ -316,6 +329,9 @@ class TrainingStarted(Event):
     config: dict[str, Any]
     config_sha256: str
     weights: str | None = None  # after a restore without a checkpoint: this version's weights, fresh moments
+    fixed_set: str | None = None  # sha256 of the fixed validation set that is measured
+    fixed_store: str | None = None  # key of its token store
+    excluded_rows: int = 0  # rows of the file that stand in the fixed set: neither trained nor held out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -513,6 +529,7 @@ class VersionPublished(Event):
     kind: str = "run"  # or "release": weights only, made from resume points; it becomes no run's parent
     sources: tuple[str, ...] = ()  # resume points a release was made from, newest first
     request: int | None = None
+    fixed_validation_loss: float | None = None  # of the fixed set, at the run's end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,6 +76,7 @@ def version(state: State, one: Version) -> dict[str, Any]:
         "global_step": one.global_step,
         "loss": one.loss,
         "validation_loss": one.validation_loss,
+        "fixed_validation_loss": one.fixed_validation_loss,
         "size_bytes": one.size_bytes,
         "current": one.id == state.versions.current,
         "pinned": one.pinned,
@@ -89,6 +90,65 @@ def version(state: State, one: Version) -> dict[str, Any]:
 def versions(state: State) -> list[dict[str, Any]]:
     """Every version whose files are kept, oldest first."""
     return [version(state, one) for one in state.versions]
+
+
+def version_tree(state: State, one: Version) -> dict[str, Any]:
+    """Where a version stands in history: `ancestors` (parent first) and `children`, as ids."""
+    return {
+        "ancestors": list(state.versions.ancestors(one.id)[1:]),
+        "children": list(state.versions.children(one.id)),
+    }
+
+
+def versions_diff(state: State, a: Version, b: Version) -> dict[str, Any]:
+    """What lies between two versions, as far as the log knows.
+
+    `common`: the newest version both descend from. `config`: key → [of a, of b], where their runs differ.
+    `data`: the files between them in the tree, the oldest first, each with the side that was trained on it:
+    "a" (in a, not in b) or "b". `metrics`: name → {a, b, change}; change is null where one is unknown.
+    """
+    line_a, line_b = state.versions.ancestors(a.id), state.versions.ancestors(b.id)
+    configs = [state.run.runs[one.run].config if one.run in state.run.runs else {} for one in (a, b)]
+    only_a = [("a", name) for name in line_a if name not in line_b]
+    only_b = [("b", name) for name in line_b if name not in line_a]
+    between = sorted(only_a + only_b, key=lambda pair: state.versions.versions[pair[1]].published)
+    return {
+        "a": version(state, a),
+        "b": version(state, b),
+        "common": next((name for name in line_a if name in line_b), None),
+        "config": {
+            key: [config.get(key) for config in configs]
+            for key in sorted(configs[0].keys() | configs[1].keys())
+            if configs[0].get(key) != configs[1].get(key)
+        },
+        "data": [
+            _trained(state, side, state.versions.versions[name])
+            for side, name in between
+            if state.versions.versions[name].kind == "run"
+        ],
+        "metrics": {
+            name: _change(getattr(a, name), getattr(b, name))
+            for name in ("global_step", "loss", "validation_loss", "size_bytes")
+        },
+    }
+
+
+def _trained(state: State, side: str, one: Version) -> dict[str, Any]:
+    run = state.run.runs.get(one.run)
+    return {
+        "side": side,
+        "version": one.id,
+        "file": one.file,
+        "sha256": one.file_sha256,
+        "rows": run.rows if run is not None else None,
+        "epochs": run.epochs if run is not None else None,
+        "tokens": run.tokens if run is not None else None,
+        "trained_tokens": run.trained_tokens if run is not None else None,
+    }
+
+
+def _change(a: float | None, b: float | None) -> dict[str, float | None]:
+    return {"a": a, "b": b, "change": b - a if a is not None and b is not None else None}
 
 
 def crash(one: Crash) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from events.types import (
     TrainingStopped,
 )
 
-VERSION = 1
+VERSION = 2
 PRIORITIES = ("high", "normal", "low")
 
 
@@ -109,6 +109,7 @@ def apply(state: Queue, recorded: Recorded) -> Queue:
         case FileValidated() as e:
             return _set(state, e.sha256, rows=e.rows, trainable_tokens=e.trainable_tokens)
         case FileRejected() as e:
+            state = _dequeue(state, e.sha256)  # it may have passed before, under other settings
             return _set(state, e.sha256, state="rejected", since=seq, rows=e.rows, reason=e.reason)
         case FileQueued(sha256=sha256, priority=priority):
             state = _set(state, sha256, state="waiting", since=seq, priority=priority, reason=None)

@@ -44,6 +44,16 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True)
+class Best:
+    """The lowest validation loss of a run, and where it was."""
+
+    step: int
+    global_step: int
+    loss: float
+    kind: str  # "fixed" where the run measures a fixed set, else "holdout"
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One file's training. `open` and `paused` runs hold the file in processing/."""
 
@@ -74,11 +84,20 @@ class Run:
     phase: int = 0  # furthest phase of this try
     validations: tuple[Validation, ...] = ()  # hold-out, the newest four
     first_validation: Validation | None = None  # before step 1
-    fixed_loss: float | None = None
+    fixed: Validation | None = None  # of the fixed set, the newest
+    best: Best | None = None
     stopped_step: int = 0  # where a stop left it
     weights: str | None = None  # the version that start takes its weights from, where it has no resume point
+    fixed_set: str | None = None  # sha256
+    fixed_store: str | None = None
+    excluded_rows: int = 0  # they stand in the fixed set
     ended: int | None = None  # seq
     reason: str | None = None
+
+    @property
+    def fixed_loss(self) -> float | None:
+        """The newest loss on the fixed set."""
+        return self.fixed.loss if self.fixed is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +168,16 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
         step=e.step, steps_planned=e.steps_planned, global_step=e.global_step, epochs=e.epochs, rows=e.rows,
         holdout_rows=e.holdout_rows, tokens=e.tokens, trained_tokens=e.trained_tokens,
         plan_sha256=e.plan_sha256, store=e.store, checkpoint=e.checkpoint, parent=e.parent, config=e.config,
-        config_sha256=e.config_sha256, weights=e.weights,
+        config_sha256=e.config_sha256, weights=e.weights, fixed_set=e.fixed_set, fixed_store=e.fixed_store,
+        excluded_rows=e.excluded_rows,
     )  # fmt: skip
     if known is not None:
         run = replace(
             run, attempt=known.attempt, reached=known.reached, validations=known.validations,
-            first_validation=known.first_validation, fixed_loss=known.fixed_loss,
+            first_validation=known.first_validation,
         )  # fmt: skip
+        if known.fixed_set == e.fixed_set:  # losses on other rows say nothing of these
+            run = replace(run, fixed=known.fixed, best=known.best)
     return replace(state, open=e.run, latest=e.run, runs=state.runs.set(e.run, run))
 
 
@@ -168,12 +190,16 @@ def _crashed(state: Runs, run: str, step: int) -> Runs:
 
 
 def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:
+    measured, known = Validation(seq, e.step, e.global_step, e.loss, e.train_loss), state.runs[e.run]
+    judged_by = "holdout" if known.fixed_set is None else "fixed"
+    if e.kind == judged_by and (known.best is None or e.loss < known.best.loss):
+        state = _set(state, e.run, best=Best(e.step, e.global_step, e.loss, e.kind))
     if e.kind == "fixed":
-        return _set(state, e.run, fixed_loss=e.loss)
-    measured = Validation(seq, e.step, e.global_step, e.loss, e.train_loss)
-    known = state.runs[e.run]
+        return _set(state, e.run, fixed=measured)
+    # what was measured further on belongs to steps that are being done again
+    before = tuple(validation for validation in known.validations if validation.step < e.step)
     first = known.first_validation or measured
-    return _set(state, e.run, validations=(*known.validations[-3:], measured), first_validation=first)
+    return _set(state, e.run, validations=(*before[-3:], measured), first_validation=first)
 
 
 def _ended(state: Runs, run: str, how: str, global_step: int, seq: int, reason: str | None) -> Runs:

@@ -8,7 +8,7 @@ from typing import Any
 from events.types import Recorded, StepsCompleted
 from projections import curves
 from projections.fold import State
-from projections.run import Run
+from projections.run import Best, Run
 
 #: A role that has not been heard of for this long is not counted as alive. Each beats every second when idle.
 ALIVE_US = 10_000_000
@@ -124,7 +124,12 @@ def _run(run: Run, done: int) -> dict[str, Any]:
         "steps_planned": run.steps_planned,
         "epoch": min(run.epochs, done // per_epoch + 1),
         "attempt": run.attempt,
+        "best": _best(run.best) if run.best else None,
     }
+
+
+def _best(best: Best) -> dict[str, Any]:
+    return {"step": best.step, "global_step": best.global_step, "loss": best.loss, "kind": best.kind}
 
 
 def _newest(steps: Sequence[Recorded]) -> dict[str, Any] | None:

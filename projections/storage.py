@@ -21,7 +21,7 @@ from events.types import (
     Recorded,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,7 @@ class Backup:
     added_bytes: int = 0
     verified_at: int | None = None  # µs
     reason: str | None = None  # why it failed, is damaged, or goes
+    clock: int = 0  # µs: the highest `at` of any backup up to this one; never goes back
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Storage:
     checkpoints: Map[str, Checkpoint] = field(default_factory=Map)  # by path; deleted ones are gone
     backups: Map[str, Backup] = field(default_factory=Map)  # by id; deleted ones are gone
     backups_begun: int = 0  # ever: ids are never used twice
+    backup_clock: int = 0  # µs: the highest time at which one began
     backup_failures: int = 0  # in a row
     backup_ended_at: int = 0  # µs: when the newest one was verified or failed
     cleaned: Cleaned | None = None
@@ -122,10 +124,10 @@ def apply(state: Storage, recorded: Recorded) -> Storage:
         case CheckpointDeleted(path=path) if path in state.checkpoints:
             return replace(state, checkpoints=state.checkpoints.delete(path))
         case BackupStarted() as e:
-            begun = Backup(e.backup, e.target, recorded.seq, recorded.at)
-            return replace(
-                state, backups=state.backups.set(e.backup, begun), backups_begun=state.backups_begun + 1
-            )
+            clock = max(state.backup_clock, recorded.at)
+            begun = Backup(e.backup, e.target, recorded.seq, recorded.at, clock=clock)
+            backups = state.backups.set(e.backup, begun)
+            return replace(state, backups=backups, backups_begun=state.backups_begun + 1, backup_clock=clock)
         case BackupTaken() as e:
             return _backup(
                 state, e.backup, state="taken", manifest_sha256=e.manifest_sha256, versions=e.versions,

@@ -17,7 +17,7 @@ from events.types import (
     VersionUnpinned,
 )
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Version:
     kind: str = "run"  # or "release"
     sources: tuple[str, ...] = ()
     published: int = 0  # seq
+    fixed_validation_loss: float | None = None
     pinned: bool = False
     state: str = "kept"
 
@@ -82,6 +83,19 @@ class Versions:
         """Those whose files should be there, oldest first."""
         return (v for v in map(self.versions.__getitem__, self.order) if v.state == "kept")
 
+    def ancestors(self, version: str) -> tuple[str, ...]:
+        """The version itself and all it descends from, newest first."""
+        found: list[str] = []
+        each: str | None = version
+        while each is not None and each in self.versions:
+            found.append(each)
+            each = self.versions[each].parent
+        return tuple(found)
+
+    def children(self, version: str) -> tuple[str, ...]:
+        """What descends from it directly, releases too, oldest first; deleted ones as well."""
+        return tuple(name for name in self.order if self.versions[name].parent == version)
+
     @property
     def retired(self) -> tuple[Version, ...]:
         """Condemned and not yet deleted, oldest first."""
@@ -99,7 +113,7 @@ def apply(state: Versions, recorded: Recorded) -> Versions:
             version = Version(
                 e.version, recorded.at, e.parent, e.run, e.file, e.sha256, e.global_step, e.loss,
                 e.validation_loss, e.path, e.manifest_sha256, e.weights_sha256, e.size_bytes, e.log_seq,
-                e.log_hash, e.kind, e.sources, recorded.seq,
+                e.log_hash, e.kind, e.sources, recorded.seq, e.fixed_validation_loss,
             )  # fmt: skip
             state = replace(
                 state, versions=state.versions.set(e.version, version), order=(*state.order, e.version)

@@ -1,11 +1,11 @@
-"""The workspace: what it was made from, and the settings in force."""
+"""The workspace: what it was made from, the settings in force, and the fixed validation set they name."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from events.types import ConfigChanged, ConfigRefused, Recorded, WorkspaceCreated
+from events.types import ConfigChanged, ConfigRefused, FixedSetChecked, Recorded, WorkspaceCreated
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,15 @@ class WorkspaceState:
     config_sha256: str | None = None
     config_seq: int = 0
     refused: tuple[str, ...] = ()  # what is wrong with config.json as it lies there
+    checked: FixedSetChecked | None = None  # the newest, whichever path it is of
+
+    @property
+    def fixed_set(self) -> FixedSetChecked | None:
+        """What is evaluated throughout and never trained; None: config names none, or it cannot be used."""
+        named = self.config.get("fixed_validation")
+        if named is None or self.checked is None or self.checked.path != named:
+            return None
+        return self.checked if self.checked.store else None
 
 
 EMPTY = WorkspaceState()
@@ -29,5 +38,7 @@ def apply(state: WorkspaceState, recorded: Recorded) -> WorkspaceState:
             return replace(state, config=config, config_sha256=sha256, config_seq=recorded.seq, refused=())
         case ConfigRefused(problems=problems):
             return replace(state, refused=problems)
+        case FixedSetChecked() as e:
+            return replace(state, checked=e)
         case _:
             return state

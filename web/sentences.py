@@ -36,6 +36,7 @@ from events.types import (
     FileReopened,
     FileReprioritized,
     FileValidated,
+    FixedSetChecked,
     JobFailed,
     MoveRequested,
     PauseRequested,
@@ -157,8 +158,12 @@ def say(event: Event, state: State) -> str:
 
 def _training(event: Event) -> str:
     match event:
-        case TrainingStarted(file=name, steps_planned=planned, step=step):
-            return f"{name}, {count(planned)} steps" + (f", going on after {count(step)}" if step else "")
+        case TrainingStarted(file=name, steps_planned=planned, step=step, excluded_rows=excluded):
+            return (
+                f"{name}, {count(planned)} steps"
+                + (f", going on after {count(step)}" if step else "")
+                + (f", {count(excluded)} rows left out: they stand in the fixed set" if excluded else "")
+            )
         case AttemptStarted(attempt=attempt, device=device):
             return f"attempt {attempt} on {device}"
         case StepsCompleted(first_global_step=first, n=n, columns=columns):
@@ -233,6 +238,10 @@ def _running(event: Event) -> str:
             return kind
         case ConfigChanged(changes=changes):
             return ", ".join(sorted(changes))
+        case FixedSetChecked(path=path, store="", problems=problems):
+            return f"{path} cannot be used: {'; '.join(problems)}"
+        case FixedSetChecked(path=path, usable_rows=rows, trainable_tokens=tokens):
+            return f"{path}: {count(rows)} rows, {count(tokens)} tokens that are measured and never trained"
         case ConfigRefused(problems=problems) | CheckpointQuarantined(problems=problems):
             return "; ".join(problems)
         case DriftFound(path=path, detail=detail):

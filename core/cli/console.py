@@ -83,9 +83,9 @@ def sentence(recorded: Recorded) -> str | None:
         case facts.FileIgnored() as e:
             return f"{e.original} is left alone: {e.reason}; {e.remedy}"
         case facts.TrainingStarted() as e:
-            return (
-                f"training {e.file}: {e.steps_planned} steps over {e.rows:,} rows, {e.holdout_rows} held out"
-            )
+            excluded = f", {e.excluded_rows:,} left out (in the fixed set)" if e.excluded_rows else ""
+            rows = f"{e.rows:,} rows, {e.holdout_rows} held out{excluded}"
+            return f"training {e.file}: {e.steps_planned} steps over {rows}"
         case facts.ValidationMeasured() as e:
             return f"{e.kind} loss {e.loss:.4f} at step {e.global_step}"
         case facts.TrainingCompleted() as e:

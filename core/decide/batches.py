@@ -85,6 +85,18 @@ def _groups(hashes: NDArray[np.uint8]) -> tuple[Rows, Rows]:
     return by_hash.astype(np.int64), np.flatnonzero(begins).astype(np.int64)
 
 
+def shared(hashes: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Which of these rows stand among the others: bool[rows], from uint8[rows, 32] and uint8[others, 32]."""
+    found = np.zeros(len(hashes), dtype=np.bool_)
+    if not len(hashes) or not len(others):
+        return found
+    firsts, wanted = (np.ascontiguousarray(part[:, :8]).view(">u8")[:, 0] for part in (hashes, others))
+    known = {bytes(row) for row in others}
+    for row in np.flatnonzero(np.isin(firsts, wanted)).tolist():  # nearly always right: all 32 bytes decide
+        found[row] = bytes(hashes[row]) in known
+    return found
+
+
 def digests(hashes: NDArray[np.uint8], rows: Rows) -> int:
     """Evidence of which rows were taken: the first 6 bytes of their hashes, summed mod 2^48."""
     if not len(rows):
@@ -211,14 +223,26 @@ class Layout:
     plan: Plan
     train_rows: Rows  # one epoch's, ascending
     holdout_rows: Rows  # what an evaluation reads: one of each content, ascending
+    excluded_rows: int = 0  # neither: they stand in the fixed validation set
 
 
 def lay_out(
-    hashes: NDArray[np.uint8], lengths: NDArray[np.int64], settings: Settings, *, sha256: str
+    hashes: NDArray[np.uint8],
+    lengths: NDArray[np.int64],
+    settings: Settings,
+    *,
+    sha256: str,
+    fixed: NDArray[np.uint8] | None = None,
 ) -> Layout:
-    """Hold-out and plan of a token store: whoever has the same file and settings has the same layout."""
-    held = holdout(hashes, settings.validation_fraction, settings.validation_max_rows)
-    train_rows = np.flatnonzero(~held).astype(np.int64)
+    """Hold-out and plan of a token store: whoever has the same file and settings has the same layout.
+
+    `fixed` uint8[rows, 32]: row hashes of the fixed validation set; a row among them is left out of both.
+    """
+    excluded = shared(hashes, hashes[:0] if fixed is None else fixed)
+    rest = np.flatnonzero(~excluded).astype(np.int64)
+    held = np.zeros(len(hashes), dtype=np.bool_)
+    held[rest] = holdout(hashes[rest], settings.validation_fraction, settings.validation_max_rows)
+    train_rows = np.flatnonzero(~held & ~excluded).astype(np.int64)
     made = plan(
         lengths,
         train_rows,
@@ -229,4 +253,4 @@ def lay_out(
         accumulation=settings.gradient_accumulation,
         max_length=settings.max_length,
     )
-    return Layout(made, train_rows, distinct(hashes, held))
+    return Layout(made, train_rows, distinct(hashes, held), int(excluded.sum()))

@@ -103,7 +103,7 @@ class Found:
     quarantine: Mapping[str, int]
     tokens: Mapping[str, int]
     logs: Mapping[str, int]
-    folders: Mapping[str, int]  # resume points, versions: those that policy has condemned
+    retired: Mapping[str, int]  # resume points and versions that policy does not keep
 
 
 def removable(state: State, found: Found, named: Mapping[str, int]) -> list[Item]:
@@ -129,19 +129,21 @@ def removable(state: State, found: Found, named: Mapping[str, int]) -> list[Item
         Item("logs", path, found.logs[path], f"more than {LOG_DAYS} days older than the newest")
         for path in old_logs(found.logs)
     ]
-    items += [Item("retired", path, size, "policy has condemned it") for path, size in found.folders.items()]
+    items += [Item("retired", path, size, "policy does not keep it") for path, size in found.retired.items()]
     return items
 
 
 def needed_stores(state: State) -> set[str | None]:
-    """Keys of the token stores that a waiting, checked or training file goes by."""
+    """Keys of the token stores that a waiting, checked or training file goes by, or the fixed set."""
     needed = {
         state.inbox.files[entry.sha256].store
         for entry in state.queue.entries.values()
         if entry.state in KEPT_FOR
     }
     if state.run.current is not None:
-        needed.add(state.run.current.store)
+        needed |= {state.run.current.store, state.run.current.fixed_store}
+    if state.workspace.fixed_set is not None:
+        needed.add(state.workspace.fixed_set.store)
     return needed
 
 

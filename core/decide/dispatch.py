@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass
 
-from core.decide.resume import standing
+from core.decide.resume import next_start, standing
 from events.types import (
     AlertRaised,
+    CheckpointQuarantined,
     ConfigChanged,
     Event,
     FileQueued,
     FileRemoved,
     FileReprioritized,
+    FixedSetChecked,
     PauseRequested,
+    RestoreRequested,
     StopRequested,
     TrainingFailed,
     TrainingStarted,
+    VersionRestored,
 )
 from projections.fold import State
 
@@ -26,7 +30,11 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     FileReprioritized,
     FileRemoved,
     ConfigChanged,
+    FixedSetChecked,
     AlertRaised,
+    RestoreRequested,
+    VersionRestored,
+    CheckpointQuarantined,
 )
 
 
@@ -40,6 +48,9 @@ class Measured:
     tokens: int  # of the whole run
     trained_tokens: int
     plan_sha256: str
+    fixed_set: str | None = None  # sha256 of the fixed validation set, and the key of its token store
+    fixed_store: str | None = None
+    excluded_rows: int = 0
 
 
 def next_file(state: State) -> str | None:
@@ -47,6 +58,8 @@ def next_file(state: State) -> str | None:
     if not state.control.may_train or state.run.current is not None or state.health.fatal is not None:
         return None
     if state.versions.due:  # the version of the run before comes first: it is the parent
+        return None
+    if state.control.first("RestoreRequested") is not None:  # it may change where the next run begins
         return None
     if "waiting" in state.health.alerts:
         return None
@@ -56,10 +69,12 @@ def next_file(state: State) -> str | None:
 def start(state: State, sha256: str, measured: Measured) -> list[Event]:
     """The run of this file: a stopped one goes on where it was, any other begins."""
     entry, file = state.queue.entries[sha256], state.inbox.files[sha256]
-    newest = state.storage.usable[0] if state.storage.usable else None
+    at, restored = next_start(state), state.versions.restored
     stopped = state.run.of_file(sha256)
     if stopped is not None and stopped.plan_sha256 != measured.plan_sha256:
         stopped = None  # other settings, other batches: its position means nothing any more
+    if stopped is not None and restored is not None and (stopped.ended or 0) < restored.seq:
+        stopped = None  # nor does it on the weights of another branch
     number = len(state.run.runs) + 1
     return [
         TrainingStarted(
@@ -68,7 +83,7 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
             file=entry.name,
             step=_done(state, stopped.id) if stopped is not None else 0,
             steps_planned=measured.steps_planned,
-            global_step=newest.global_step if newest is not None else state.run.global_step,
+            global_step=at.global_step,
             epochs=int(state.workspace.config["epochs"]),
             rows=measured.rows,
             holdout_rows=measured.holdout_rows,
@@ -76,10 +91,14 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
             tokens=measured.tokens,
             plan_sha256=measured.plan_sha256,
             store=file.store or "",
-            checkpoint=newest.path if newest is not None else None,
+            checkpoint=at.path,
+            weights=at.weights,
             parent=state.versions.current,
             config=state.workspace.config,
             config_sha256=state.workspace.config_sha256 or "",
+            fixed_set=measured.fixed_set,
+            fixed_store=measured.fixed_store,
+            excluded_rows=measured.excluded_rows,
         )
     ]
 

@@ -1,23 +1,53 @@
-"""Where does the open run go on? By the log's order alone, newest first."""
+"""Where does the open run go on, where does the next one begin? By the log's order alone, newest first."""
 
 from dataclasses import dataclass
 
+from events.types import (
+    CheckpointQuarantined,
+    CheckpointSaved,
+    ConsolidateRequested,
+    Event,
+    TrainingCompleted,
+    TrainingStarted,
+    VersionPublished,
+    VersionRestored,
+)
 from projections.fold import State
 from projections.run import Run
 from projections.storage import Checkpoint
 
+#: What this module says rests on these.
+DEPENDS_ON: tuple[type[Event], ...] = (
+    CheckpointSaved,
+    CheckpointQuarantined,
+    TrainingStarted,
+    TrainingCompleted,
+    VersionPublished,
+    VersionRestored,
+    ConsolidateRequested,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A state of the model and the place in the run that belongs to it. No checkpoint: the base model."""
+    """A state of the model and the place in the run that belongs to it.
+
+    No checkpoint: the weights of a version with fresh moments, or else the base model.
+    """
 
     checkpoint: Checkpoint | None
     step: int  # of the run
     global_step: int
+    weights: str | None = None  # path of that version
 
     @property
     def path(self) -> str | None:
         return self.checkpoint.path if self.checkpoint is not None else None
+
+    @property
+    def source(self) -> str | None:
+        """The folder that the weights come from; None: the base model."""
+        return self.path or self.weights
 
 
 def positions(state: State, run: Run) -> list[Position]:
@@ -31,7 +61,7 @@ def positions(state: State, run: Run) -> list[Position]:
         if c.run == run.id and c.saved > run.started
     ]
     if run.checkpoint is None:
-        found.append(Position(None, run.step, run.global_step))
+        found.append(Position(None, run.step, run.global_step, run.weights))
     found += [
         Position(c, run.step, run.global_step) for c in state.storage.usable if c.path == run.checkpoint
     ]
@@ -40,4 +70,74 @@ def positions(state: State, run: Run) -> list[Position]:
 
 def standing(state: State, run: Run) -> Position:
     """Where the run stands now, as far as the disk can give it back."""
-    return (positions(state, run) or [Position(None, run.step, run.global_step)])[0]
+    return (positions(state, run) or [Position(None, run.step, run.global_step, run.weights)])[0]
+
+
+def next_start(state: State) -> Position:
+    """Where a run begins that is decided now: where the model stands.
+
+    The newest resume point since the last restore (ever, without one); else that of the restored version,
+    while nothing was published on it; else the current version's weights with fresh moments; else the base.
+    """
+    versions, restored = state.versions, state.versions.restored
+    since = restored.seq if restored is not None else 0
+    newest = next((c for c in state.storage.usable if c.saved > since), None)
+    if newest is not None:
+        return Position(newest, 0, newest.global_step)
+    if restored is not None and restored.version == versions.current:
+        kept = next((c for c in state.storage.usable if c.path == restored.checkpoint), None)
+        if kept is not None:
+            return Position(kept, 0, restored.global_step)
+    if versions.current is not None:
+        current = versions.versions[versions.current]
+        return Position(None, 0, current.global_step, current.path)
+    return Position(None, 0, state.run.global_step)
+
+
+def moments_of(state: State, version: str) -> list[Checkpoint]:
+    """The resume points that hold exactly this version's weights, with their moments; newest first."""
+    wanted = state.versions.versions[version]
+    return [
+        c
+        for c in state.storage.usable
+        if (c.weights_sha256, c.global_step) == (wanted.weights_sha256, wanted.global_step)
+    ]
+
+
+def branch(state: State) -> list[Checkpoint]:
+    """The usable resume points that lead to where the model stands, newest first; none of other branches."""
+    restored = state.versions.restored
+    if restored is None:
+        return list(state.storage.usable)
+    known = state.versions.versions
+    runs = {known[version].run for version in state.versions.ancestors(restored.version)}
+    until = known[restored.version].published
+    return [
+        c for c in state.storage.usable if c.saved > restored.seq or (c.run in runs and c.saved < until)
+    ]
+
+
+def sources(state: State, average: int) -> list[Checkpoint]:
+    """The newest so many resume points of the branch, for a release; empty: there are not so many.
+
+    The newest must be where the model stands: a release of anything older would not be what is trained.
+    """
+    found = branch(state)[:average]
+    stands = next_start(state).path
+    return found if len(found) == average > 0 and found[0].path == stands else []
+
+
+def needed_checkpoints(state: State) -> set[str]:
+    """Paths of the resume points that must stay, whatever the policy says.
+
+    Those that a due version is made of, that the open run goes on from or began at, that the next run begins
+    at (a stopped one goes on from there as well), and that a release which was asked for is made of.
+    """
+    needed = {due.event.checkpoint for due in state.versions.due} | {next_start(state).path}
+    run = state.run.current
+    if run is not None:
+        needed |= {run.checkpoint, standing(state, run).path}
+    for request in state.control.pending:
+        if request.type == "ConsolidateRequested":
+            needed |= {c.path for c in sources(state, request.average or 1)}
+    return {path for path in needed if path is not None}

@@ -23,7 +23,7 @@ def learning_rate(settings: Settings, step: int, steps_planned: int, global_step
 
 
 def is_evaluation_due(settings: Settings, step: int, steps_planned: int, global_step: int) -> bool:
-    """Is the hold-out measured after this step? Step 0 stands for the moment before the first."""
+    """Are hold-out and fixed set measured after this step? Step 0 stands for the moment before the first."""
     return step in (0, steps_planned) or global_step % settings.eval_steps == 0
 
 
@@ -44,6 +44,6 @@ def asked(control: Control, run: str) -> Request | None:
     return None
 
 
-def is_measured(run: Run, step: int) -> bool:
-    """Was the hold-out measured after this step already?"""
-    return any(validation.step == step for validation in run.validations)
+def measured(run: Run) -> set[int]:
+    """After which of its latest steps a run was measured. Hold-out and fixed set are told together."""
+    return {validation.step for validation in (*run.validations, *([run.fixed] if run.fixed else []))}

@@ -4,6 +4,7 @@ from typing import Any
 
 from events.types import Event, TrainingCompleted, VersionPublished
 from projections.fold import State
+from projections.run import Run
 from projections.status import iso
 from projections.versions import Due
 
@@ -31,10 +32,16 @@ def manifest(
         "global_step": due.event.global_step,
         "loss": due.event.loss,
         "validation_loss": due.event.validation_loss,
+        "fixed_validation_loss": _fixed_loss(run, due),
         "config_sha256": run.config_sha256,
         "files": files,
         "log": {"seq": log_seq, "hash": log_hash},
     }
+
+
+def _fixed_loss(run: Run, due: Due) -> float | None:
+    """The loss on the fixed set, if it was measured at the run's end."""
+    return run.fixed.loss if run.fixed is not None and run.fixed.step == due.event.steps else None
 
 
 def published(
@@ -57,4 +64,5 @@ def published(
         size_bytes=sum(file["size_bytes"] for file in files.values()),
         log_seq=document["log"]["seq"],
         log_hash=document["log"]["hash"],
+        fixed_validation_loss=document["fixed_validation_loss"],
     )

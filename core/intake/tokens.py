@@ -99,7 +99,8 @@ class StoreWriter:
 
     def __init__(self, parent: Path, key: str) -> None:
         self.folder = parent / key
-        self._partial = parent / f".{key}.partial"
+        # of this process alone: daemon and trainer may both miss the store of a fixed validation set
+        self._partial = parent / f".{key}.{os.getpid()}.partial"
         self._files: dict[str, BinaryIO] = {}
         self.rows = 0
         self.tokens = 0

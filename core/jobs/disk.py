@@ -9,6 +9,7 @@ from typing import Any
 
 from core.decide import disk
 from core.decide.disk import Found, Item
+from core.decide.retention import what_would_go
 from core.jobs.retention import retention
 from core.jobs.service import Service
 from db.processes import holder
@@ -79,17 +80,17 @@ class Disk:
         def is_enough() -> bool:
             return target is not None and _free(service.workspace) >= target
 
-        for item in items(service, self._leftovers(service.workspace)):
+        found, root = items(service, self._leftovers(service.workspace)), service.workspace.root
+        for item in found:
             if is_enough():
                 break
             if item.kind != "retired":  # those have words and facts of their own
-                remove(service.workspace.root / item.path)
+                remove(root / item.path)
                 freed[item.kind] = freed.get(item.kind, 0) + item.size
         if not is_enough():
-            before = _free(service.workspace)
             retention(service)
-            if (gained := _free(service.workspace) - before) > 0:
-                freed["retired"] = gained
+            gone = [item for item in found if item.kind == "retired" and not (root / item.path).exists()]
+            freed |= sizes_by_kind(gone)
         if target is None or freed:
             service.decide(lambda state: disk.cleaned(state, freed, reason), disk.DEPENDS_ON)
 
@@ -126,13 +127,16 @@ def items(service: Service, leftovers: list[Path]) -> list[Item]:
         for path in sorted(workspace.temporary.glob("report-*.json"))
         if path.name[7:-5] not in state.queue.unsettled and path not in leftovers
     ]
-    condemned = [workspace.root / checkpoint.path for checkpoint in state.storage.retired]
+    going = what_would_go(state, service.settings())
+    versions = [state.versions.versions[one.id].path for one in going if one.kind == "version"]
+    paths = [*versions, *(one.id for one in going if one.kind == "checkpoint")]
+    condemned = [workspace.root / path for path in paths]
     found = Found(
         leftovers=sizes([*leftovers, *reports]),
         quarantine=sizes(_entries(workspace.quarantine)),
         tokens=sizes([path for path in _entries(workspace.tokens) if not path.name.startswith(".")]),
         logs=sizes(_entries(workspace.logs)),
-        folders=sizes([path for path in condemned if path.is_dir()]),
+        retired=sizes([path for path in condemned if path.is_dir()]),
     )
     return disk.removable(state, found, _named(service, list(found.quarantine)))
 

@@ -5,6 +5,7 @@ import shutil
 from core.decide import control, disk, dispatch
 from core.decide.batches import lay_out
 from core.intake.tokens import StoreDamaged, TokenStore, store_key
+from core.jobs.fixed import fixed_set
 from core.jobs.service import Service
 from core.jobs.validate import TOKEN_BYTES, check
 from core.space import ensure_room
@@ -12,6 +13,7 @@ from db.processes import RoleLock, RoleTaken
 from db.reserve import NoRoom
 from events.types import Event, FileQueued, FileRejected, FileValidated
 from projections.fold import State
+from projections.inbox import File
 
 
 def answer(service: Service) -> None:
@@ -54,6 +56,9 @@ def start_next(service: Service) -> None:
         return
 
     def question(state: State) -> list[Event]:
+        fixed = state.workspace.fixed_set
+        if (fixed.store if fixed is not None else None) != measured.fixed_store:
+            return []  # another fixed set since: measured again at the next turn
         return dispatch.start(state, sha256, measured) if dispatch.next_file(state) == sha256 else []
 
     service.decide(question, dispatch.DEPENDS_ON)
@@ -107,8 +112,19 @@ def measure(service: Service, sha256: str) -> dispatch.Measured | None:
             if not facts:
                 return None  # its bytes are gone: the poll makes a fact of that
             _note_store(service, facts, state.inbox.files[sha256].store, key)
-    layout = lay_out(store.hashes, store.lengths, settings, sha256=sha256)
+    fixed = fixed_set(service)
+    named = service.state().workspace.fixed_set if fixed is not None else None
+    layout = lay_out(
+        store.hashes,
+        store.lengths,
+        settings,
+        sha256=sha256,
+        fixed=None if fixed is None else fixed.hashes,
+    )
     train = layout.train_rows
+    if not len(train):
+        service.append(_nothing_left(state.inbox.files[sha256], layout.excluded_rows))
+        return None
     return dispatch.Measured(
         steps_planned=layout.plan.steps_planned,
         rows=len(train),
@@ -116,6 +132,23 @@ def measure(service: Service, sha256: str) -> dispatch.Measured | None:
         tokens=int(store.lengths[train].sum()) * settings.epochs,
         trained_tokens=int(store.trained[train].sum()) * settings.epochs,
         plan_sha256=layout.plan.sha256,
+        fixed_set=named.sha256 if named is not None else None,
+        fixed_store=named.store if named is not None else None,
+        excluded_rows=layout.excluded_rows,
+    )
+
+
+def _nothing_left(file: File, excluded: int) -> FileRejected:
+    """Rows of the fixed validation set are never trained, and this file has no others."""
+    return FileRejected(
+        sha256=file.sha256,
+        format=file.format or "unknown",
+        rows=file.rows or 0,
+        accepted_rows=0,
+        dropped_rows=file.rows or 0,
+        counts={**file.counts, "in_fixed_set": excluded},
+        reason=f"in_fixed_set: all {excluded} usable rows stand in the fixed validation set: "
+        "drop other rows, or name another fixed_validation",
     )
 
 

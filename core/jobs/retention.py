@@ -1,19 +1,73 @@
-"""Retention: resume points beyond the policy go; first the word, then the deed, then the fact."""
+"""Retention: what the policies do not keep goes; first the word, then the deed, then the fact."""
 
+import os
 import shutil
+import time
+from pathlib import Path
 
-from core.decide.retention import DEPENDS_ON, retire
-from core.files import fsync_folder
+from core.decide.retention import DEPENDS_ON, retire_checkpoints, retire_versions
+from core.files import fsync_folder, sha256_of
 from core.jobs.service import Service
-from events.types import CheckpointDeleted
+from events.types import CheckpointDeleted, VersionDeleted
+
+EVERY = 3600.0  # seconds between two looks at the versions while none is published
+MANIFEST = "manifest.json"
+
+
+class Retention:
+    """The job: resume points at each turn, versions after each publication and hourly.
+
+    An hour, because a slip in `versions_keep` should leave a person time to see and mend it.
+    """
+
+    def __init__(self) -> None:
+        self._published = -1
+        self._due = 0.0
+
+    def work(self, service: Service) -> None:
+        published = len(service.state().versions.order)
+        if published == self._published and time.monotonic() < self._due:
+            thin_checkpoints(service)
+            return
+        retention(service)
+        self._published, self._due = published, time.monotonic() + EVERY
 
 
 def retention(service: Service) -> None:
     """Condemn what may go, and delete what is condemned; finishes what a crash cut short."""
+    keep = service.settings().versions_keep
+    service.decide(lambda state: retire_versions(state, keep), DEPENDS_ON)
+    with service.deletions:
+        for version in service.state().versions.retired:
+            _delete(service.workspace.root / version.path, version.manifest_sha256)
+            service.append(VersionDeleted(version=version.id))
+    thin_checkpoints(service)
+
+
+def thin_checkpoints(service: Service) -> None:
+    """The same for resume points alone."""
     keep = service.settings().checkpoints_keep
-    service.decide(lambda state: retire(state, keep), DEPENDS_ON)
-    for checkpoint in service.state().storage.retired:
-        folder = service.workspace.root / checkpoint.path
-        shutil.rmtree(folder, ignore_errors=False) if folder.is_dir() else None
+    service.decide(lambda state: retire_checkpoints(state, keep), DEPENDS_ON)
+    with service.deletions:
+        for checkpoint in service.state().storage.retired:
+            _delete(service.workspace.root / checkpoint.path, checkpoint.manifest_sha256)
+            service.append(CheckpointDeleted(path=checkpoint.path))
+
+
+def _delete(folder: Path, manifest_sha256: str) -> None:
+    """Rename aside, then delete: a folder with its own name is whole, also after a crash. Needs no space.
+
+    By identity: a folder with another manifest is not the one that was condemned, and stays.
+    """
+    aside = folder.with_name(f".{folder.name}.deleting")
+    if aside.exists():
+        shutil.rmtree(aside)
+    if folder.is_dir() and not folder.is_symlink() and _is_it(folder / MANIFEST, manifest_sha256):
+        os.rename(folder, aside)
         fsync_folder(folder.parent)
-        service.append(CheckpointDeleted(path=checkpoint.path))
+        shutil.rmtree(aside)
+    fsync_folder(folder.parent)
+
+
+def _is_it(manifest: Path, manifest_sha256: str) -> bool:
+    return not manifest.exists() or sha256_of(manifest) == manifest_sha256

@@ -13,9 +13,10 @@ from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
 from core.jobs.disk import Disk
 from core.jobs.dispatch import answer, give_up, start_next
+from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
 from core.jobs.publish import publish
-from core.jobs.retention import retention
+from core.jobs.retention import Retention
 from core.jobs.samples import EVERY, Samples, beat
 from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
@@ -54,8 +55,9 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
         Job("dispatch", 0.5, start_next),
-        Job("retention", 5.0, retention),
+        Job("retention", 5.0, Retention().work),
         Job("configuration", 2.0, configuration),
+        Job("fixed set", 2.0, fixed_set),
         Job("disk", 2.0, disk.care),
         Job("samples", EVERY, Samples(disk).take),
         Job("heartbeat", 1.0, beat),

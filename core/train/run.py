@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.decide import training
-from core.decide.batches import Layout, digests
+from core.decide.batches import Layout, digests, distinct
 from core.decide.resume import Position, standing
 from core.settings import Settings
 from core.train import points
@@ -61,6 +61,7 @@ class Attempt:
         layout: Layout,
         settings: Settings,
         penalties: tuple[Penalised, ...] = (),
+        fixed: Tokens | None = None,
     ) -> None:
         run = follower.state.run.current
         assert run is not None
@@ -68,16 +69,21 @@ class Attempt:
         self._recorder, self._memory = recorder, memory
         self._store, self._plan, self._settings = store, layout.plan, settings
         self._penalties = penalties
-        self._holdout = Holdout(
-            store, layout.holdout_rows, max_length=settings.max_length, batch_size=settings.batch_size
-        )
+        parts = {"holdout": (store, layout.holdout_rows)}
+        if fixed is not None:
+            parts["fixed"] = (fixed, distinct(fixed.hashes, np.ones(len(fixed.hashes), dtype=np.bool_)))
+        self._sets = {
+            kind: Holdout(tokens, rows, max_length=settings.max_length, batch_size=settings.batch_size)
+            for kind, (tokens, rows) in parts.items()
+            if len(rows)
+        }
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
         self._control = Control(log, follower, stop, run.id)
         self._patience = Patience(stop)
         recorder.begin(run.id, self._place.attempt)
         # what two means go over: the steps since the last validation, and the run's last tenth
-        measured = max((v.step for v in run.validations if v.step <= position.step), default=0)
+        measured = max((step for step in training.measured(run) if step <= position.step), default=0)
         self._tail_from = self._planned - max(1, self._planned // 10) + 1
         self._since = recorded_steps(log, run.id, measured + 1, position.step)
         self._tail = recorded_steps(log, run.id, self._tail_from, position.step)
@@ -174,27 +180,33 @@ class Attempt:
     def _measure_if_due(self) -> None:
         step, global_step = self._place.step, self._place.global_step
         due = training.is_evaluation_due(self._settings, step, self._planned, global_step)
-        if not due or not self._holdout.rows or training.is_measured(self._run, step):
+        if not due or not self._sets:
+            return
+        if step in training.measured(self._run):  # by a try before this one, which got further
+            self._since = {}
             return
         self._recorder.enter("eval", step, self._place.run)
-        began = time.monotonic()
-        loss = self._holdout.measure(self._memory.model, give_up=self._gives_up)
-        if loss is None:
-            return  # told to halt: measured when the run goes on
-        self._recorder.append(
-            ValidationMeasured(
-                run=self._place.run,
-                attempt=self._place.attempt,
-                step=step,
-                global_step=global_step,
-                kind="holdout",
-                loss=loss,
-                trained_tokens=self._holdout.trained_tokens,
-                rows=self._holdout.rows,
-                train_loss=weighted_mean(self._since),
-                seconds=time.monotonic() - began,
+        measured = []
+        for kind, rows in self._sets.items():
+            began = time.monotonic()
+            loss = rows.measure(self._memory.model, give_up=self._gives_up)
+            if loss is None:
+                return  # told to halt: all is measured when the run goes on
+            measured.append(
+                ValidationMeasured(
+                    run=self._place.run,
+                    attempt=self._place.attempt,
+                    step=step,
+                    global_step=global_step,
+                    kind=kind,
+                    loss=loss,
+                    trained_tokens=rows.trained_tokens,
+                    rows=rows.rows,
+                    train_loss=weighted_mean(self._since),
+                    seconds=time.monotonic() - began,
+                )
             )
-        )
+        self._recorder.append(*measured)
         self._since = {}
 
     def _gives_up(self) -> bool:

@@ -60,7 +60,7 @@ class Service:
 
     def _train(self, run: Run) -> str:
         settings = config.parse(run.config)
-        store, layout = self._read(run, settings)
+        store, layout, fixed = self._read(run, settings)
         began = time.monotonic()
         self._recorder.enter("load", None, run.id)
         loaded, self._memory = self._memory, None  # after an error nothing in memory is trusted
@@ -79,41 +79,61 @@ class Service:
             layout=layout,
             settings=settings,
             penalties=self._penalties(settings),
+            fixed=fixed,
         ).execute(time.monotonic() - began)
 
     # -- rows -------------------------------------------------------------------------------------
 
-    def _read(self, run: Run, settings: Settings) -> tuple[TokenStore, Layout]:
-        """The run's tokens, written again from the file if they are gone, and its layout."""
-        place = self._workspace.tokens / run.store
-        try:
-            store = TokenStore.open(place)
-        except StoreDamaged:
-            self._recorder.enter("tokenize", None, run.id)
-            entry = self._follower.state.queue.entries[run.sha256]
-            path = self._workspace.root / (entry.placed or f"{folder(entry)}/{entry.name}")
-            report = examine(
-                path,
-                sha256=run.sha256,
-                renderer=Renderer(self._base),
-                settings=settings,
-                store=self._workspace.tokens,
-                progress=lambda *_: self._recorder.progress("tokenize", None),
-            )
-            if report.store != run.store:
-                raise PlanDiffers(
-                    f"{run.file} gives other tokens than when it was queued "
-                    f"({report.reason or report.store}); "
-                    f"was the base model exchanged? Try `evertrain queue retry {run.file}`"
-                ) from None
-            store = TokenStore.open(place)
-        layout = lay_out(store.hashes, store.lengths, settings, sha256=run.sha256)
+    def _read(self, run: Run, settings: Settings) -> tuple[TokenStore, Layout, TokenStore | None]:
+        """The run's tokens, its layout, and the tokens of its fixed validation set."""
+        entry = self._follower.state.queue.entries[run.sha256]
+        path = self._workspace.root / (entry.placed or f"{folder(entry)}/{entry.name}")
+        store, fixed = self._tokens(run, settings, path, run.sha256, run.store), None
+        if run.fixed_set is not None and run.fixed_store is not None:
+            place = self._workspace.root / (settings.fixed_validation or "")
+            fixed = self._tokens(run, settings, place, run.fixed_set, run.fixed_store)
+        layout = lay_out(
+            store.hashes,
+            store.lengths,
+            settings,
+            sha256=run.sha256,
+            fixed=None if fixed is None else fixed.hashes,
+        )
         if layout.plan.sha256 != run.plan_sha256:
             raise PlanDiffers(
                 f"{run.id}: the batches of {run.file} differ from those of its start. "
                 f"`evertrain skip`, then `evertrain queue retry {run.file}` trains it from its beginning"
             )
-        return store, layout
+        return store, layout, fixed
+
+    def _tokens(self, run: Run, settings: Settings, path: Path, sha256: str, key: str) -> TokenStore:
+        """A token store of the run's start, written again from the very same bytes if it is gone."""
+        place = self._workspace.tokens / key
+        try:
+            return TokenStore.open(place)
+        except StoreDamaged:
+            self._recorder.enter("tokenize", None, run.id)
+        try:
+            report = examine(
+                path,
+                sha256=sha256,
+                renderer=Renderer(self._base),
+                settings=settings,
+                store=self._workspace.tokens,
+                progress=lambda *_: self._recorder.progress("tokenize", None),
+            )
+        except FileNotFoundError:
+            raise PlanDiffers(
+                f"{run.id} needs {path.name} as it was at its start, and it is gone: put it back, "
+                f"or `evertrain skip` and `evertrain queue retry {run.file}`"
+            ) from None
+        if report.store != key:
+            raise PlanDiffers(
+                f"{run.id}: {path.name} gives other tokens than when the run began "
+                f"({report.reason or report.store}); was it changed, or the base model exchanged? "
+                f"Try `evertrain queue retry {run.file}`"
+            )
+        return TokenStore.open(place)
 
     def _penalties(self, settings: Settings) -> tuple[Penalised, ...]:
         if not settings.logit_penalties:

@@ -1,4 +1,4 @@
-"""The hold-out: rows of the file that are never trained, measured by the very path that trains."""
+"""Rows that are never trained (a file's hold-out, the fixed set), measured by the very path that trains."""
 
 from collections.abc import Callable, Iterator
 
@@ -10,18 +10,16 @@ from core.train.packed import Batch, PackedModel, Tokens, read_batch
 
 
 class Holdout:
-    """The held-out rows of a run, packed like the training rows: measuring needs no more memory."""
+    """Rows of a token store, packed like the training rows: measuring needs no more memory."""
 
     def __init__(self, store: Tokens, rows: Rows, *, max_length: int, batch_size: int) -> None:
         self.rows = len(rows)
         self._store = store
         lengths = np.diff(store.offsets).astype(np.int64)
         self._windows = [np.array(window) for window in pack(rows, lengths, max_length * batch_size)]
-
-    @property
-    def trained_tokens(self) -> int:
-        """Targets in all rows: what the loss is a mean over."""
-        return sum(len(batch.targets) for batch in self.batches())
+        spans = ((int(store.offsets[row]), int(store.offsets[row + 1])) for row in rows)
+        # targets in all rows: what the loss is a mean over
+        self.trained_tokens = sum(int(store.labels[begin:end].sum()) for begin, end in spans)
 
     def batches(self) -> Iterator[Batch]:
         return (read_batch(self._store, window) for window in self._windows)

@@ -30,8 +30,18 @@ from core.settings import CHOICES, RANGES, Settings
         ("logit_penalties", "x", "logit_penalties"),
         ("stop_sequences", {"pool": []}, "pool"),
         ("versions_keep", {"last": "ten"}, "versions_keep.last"),
+        ("versions_keep", {"last": True}, "versions_keep.last"),
+        ("versions_keep", {"last": 1.5}, "versions_keep.last"),
+        ("versions_keep", {"yearly": 1}, "monthly"),
+        ("versions_keep", {"last": 1, "best": -1}, "from 0 on"),
+        ("versions_keep", {}, "at least one"),
+        ("versions_keep", {"last": 0, "daily": 0}, "at least one"),
+        ("backup", {"keep": {"best": 1}}, "last, daily, weekly, monthly"),
+        ("backup", {"keep": {}}, "at least one"),
         ("backup", {"targte": "x"}, "backup.targte"),
         ("system_prompt", 5, "system_prompt"),
+        ("fixed_validation", "", ".jsonl"),
+        ("fixed_validation", "rows.json", ".jsonl"),
         ("checkpoints_keep", -1, "checkpoints_keep"),
     ],
 )
@@ -76,9 +86,7 @@ def test_every_choice_is_allowed(key: str) -> None:
 def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
     other: dict[str, Any] = {
         "backup": {"every_hours": 1},
-        "fixed_validation": "x.jsonl",
         "report_to": ["wandb"],
-        "versions_keep": {"last": 1},
     }
 
     assert set(NOT_YET) <= other.keys()

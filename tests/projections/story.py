@@ -37,6 +37,7 @@ from events.types import (
     FileReopened,
     FileReprioritized,
     FileValidated,
+    FixedSetChecked,
     JobFailed,
     MoveRequested,
     PauseRequested,
@@ -123,7 +124,8 @@ class Tale:
     ) -> int:
         chosen: dict[str, Any] = {
             "run": run, "sha256": sha(name), "file": name, "step": step, "steps_planned": 10, "parent": None,
-            "global_step": at, "checkpoint": checkpoint, "config": {"max_attempts": 3, "epochs": 1},
+            "global_step": at, "checkpoint": checkpoint, "weights": None,
+            "config": {"max_attempts": 3, "epochs": 1},
         }  # fmt: skip
         return self.tell(
             specimen(TrainingStarted, **(chosen | more)),
@@ -180,7 +182,8 @@ def rich() -> Tale:
         tale.tell(ProcessStarted(role=role, pid=len(role)))
     tale.tell(specimen(FileIgnored), ConfigRefused(problems=("epochs: 0 is outside",)))
     tale.tell(AlertRaised(severity="serious", type="config", detail="refused"), AlertCleared(type="config"))
-    tale.tell(specimen(ConfigChanged, config={"epochs": 2, "max_attempts": 3}))
+    config = {"epochs": 2, "max_attempts": 3, "fixed_validation": "fixed.jsonl"}
+    tale.tell(specimen(ConfigChanged, config=config), specimen(FixedSetChecked, path="fixed.jsonl"))
     for name, priority in (("a", "normal"), ("b", "low"), ("c", "high"), ("d", "normal"), ("e", "low")):
         tale.queues(name, priority)
     tale.receives("bad")

@@ -131,8 +131,8 @@ def test_the_first_validation_stays_and_the_newest_four_are_kept() -> None:
 
 def test_the_gap_is_unknown_while_nothing_was_trained() -> None:
     tale = begun()
-    tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", loss=5.0, train_loss=None))
-    tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", loss=4.0, train_loss=4.5))
+    tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", step=0, loss=5.0, train_loss=None))
+    tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", step=9, loss=4.0, train_loss=4.5))
 
     assert [None, -0.5] == [v.gap for v in run(tale).validations]
 

@@ -20,6 +20,7 @@ from core.decide.batches import (
     pack,
     plan,
     seed_of,
+    shared,
 )
 from core.settings import Settings
 
@@ -211,3 +212,38 @@ def test_a_layout_trains_what_it_does_not_hold_out() -> None:
     assert 20 == len(made.holdout_rows)
     assert sorted([*made.train_rows, *made.holdout_rows]) == list(range(200))
     assert sorted(made.plan.rows) == made.train_rows.tolist()
+
+
+def test_rows_of_the_fixed_set_are_neither_trained_nor_held_out() -> None:
+    settings = replace(Settings(), validation_fraction=0.1, max_length=200)
+    hashes, lengths = hashes_of(*range(150), *range(0, 50, 2)), lengths_of(175)
+    fixed = hashes_of(*range(0, 60, 2), *range(900, 950))
+    made = lay_out(hashes, lengths, settings, sha256=SHA, fixed=fixed)
+    left = {*made.train_rows.tolist(), *made.holdout_rows.tolist()}
+    never = {bytes(row) for row in fixed}
+
+    assert 30 + 25 == made.excluded_rows
+    assert int(0.1 * (175 - made.excluded_rows)) == len(made.holdout_rows)
+    assert not any(bytes(hashes[row]) in never for row in left)
+    assert 175 == made.excluded_rows + len(made.train_rows) + len(made.holdout_rows)
+
+
+def test_a_fixed_set_without_a_row_of_the_file_leaves_the_plan_as_it_is() -> None:
+    settings, hashes, lengths = replace(Settings(), max_length=200), hashes_of(*range(90)), lengths_of(90)
+    plain = lay_out(hashes, lengths, settings, sha256=SHA)
+    made = lay_out(hashes, lengths, settings, sha256=SHA, fixed=hashes_of(*range(500, 520)))
+    other = lay_out(hashes, lengths, settings, sha256=SHA, fixed=hashes_of(3))
+
+    assert (0, 1) == (made.excluded_rows, other.excluded_rows)
+    assert plain.plan.sha256 == made.plan.sha256 != other.plan.sha256
+    assert plain.holdout_rows.tolist() == made.holdout_rows.tolist()
+
+
+def test_all_of_a_hash_decides_whether_two_rows_are_the_same() -> None:
+    hashes = hashes_of(1, 2, 3)
+    near = hashes.copy()
+    near[:, 8:] ^= 1
+
+    assert [False] * 3 == shared(hashes, near).tolist()
+    assert [False, True, False] == shared(hashes, np.concatenate([near, hashes[1:2]])).tolist()
+    assert [] == shared(hashes[:0], hashes).tolist()

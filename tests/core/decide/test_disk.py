@@ -124,7 +124,7 @@ def test_the_cheapest_goes_first() -> None:
         quarantine={"quarantine/v1.1": 2},
         tokens={"tokens/unused": 3, "tokens/kept": 4},
         logs={"logs/daemon_20260101.log": 5, "logs/daemon_20260201.log": 6},
-        folders={"models/current_model/checkpoint-1": 7},
+        retired={"models/current_model/checkpoint-1": 7},
     )
     items = removable(state, found, {"quarantine/v1.1": long_ago})
 

@@ -18,6 +18,7 @@ from events.types import (
     FilePlaced,
     FileReprioritized,
     PauseRequested,
+    RestoreRequested,
     SkipRequested,
     StopRequested,
     TrainingCompleted,
@@ -25,8 +26,9 @@ from events.types import (
     TrainingPaused,
     TrainingStarted,
     TrainingStopped,
+    VersionRestored,
 )
-from tests.facts import sha
+from tests.facts import sha, specimen
 from tests.projections.story import Tale
 
 MEASURED = Measured(
@@ -53,6 +55,7 @@ def started(tale: Tale, name: str) -> TrainingStarted:
     [
         PauseRequested(),
         StopRequested(),
+        RestoreRequested(version="v0001"),
         AlertRaised(severity="serious", type="waiting", detail="disk"),
         AlertRaised(severity="fatal", type="base", detail="damaged"),
     ],
@@ -133,6 +136,37 @@ def test_under_other_settings_a_stopped_run_begins_anew_under_a_new_name() -> No
     assert isinstance(again, TrainingStarted)
     assert (0, 4) == (again.step, again.global_step)
     assert first.run != again.run
+
+
+def test_a_run_stopped_before_a_restore_begins_anew_on_the_restored_version() -> None:
+    tale = waiting("a", "b")
+    first = started(tale, "b")
+    tale.tell(first)
+    end = tale.saves(first.run, 10)
+    tale.ends(TrainingCompleted, "b", first.run, 10, checkpoint=end)
+    tale.publishes("v0001", "b", first.run)
+    second = started(tale, "a")
+    tale.tell(second)
+    tale.saves(second.run, 4, at=10)
+    tale.ends(TrainingStopped, "a", second.run, 4, at=10, request=1)
+    tale.tell(specimen(VersionRestored, version="v0001", global_step=10, checkpoint=end))
+    again = started(tale, "a")
+
+    assert (0, 10, end, "v0001") == (again.step, again.global_step, again.checkpoint, again.parent)
+    assert second.run != again.run
+
+
+def test_after_a_restore_without_moments_a_run_starts_with_the_versions_weights() -> None:
+    tale = waiting("a")
+    first = started(tale, "a")
+    tale.tell(first)
+    tale.saves(first.run, 10)
+    tale.ends(TrainingCompleted, "a", first.run, 10)
+    tale.publishes("v0001", "a", first.run)
+    tale.tell(specimen(VersionRestored, version="v0001", global_step=10, checkpoint=None, moments="fresh"))
+    second = started(tale, "a")
+
+    assert (None, "models/versions/v0001", "v0001") == (second.checkpoint, second.weights, second.parent)
 
 
 def test_a_file_trained_again_is_a_new_run() -> None:

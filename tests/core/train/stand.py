@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from events.types import (
     FileQueued,
     FileReceived,
     FileValidated,
+    FixedSetChecked,
     Recorded,
     ResumeRequested,
     ServiceResumed,
@@ -73,6 +75,10 @@ def tiny_network(seed: int = 0, tied: bool = True) -> Any:
     )
 
 
+def sha256_of_name(name: str, rows: int, seed: int) -> str:
+    return hashlib.sha256(f"{name} {rows} {seed}".encode()).hexdigest()
+
+
 class Stand:
     """A workspace, its log, and short words for what a daemon, a person or the kernel would do."""
 
@@ -103,18 +109,9 @@ class Stand:
 
     def queue(self, name: str, rows: int = 60, seed: int = 1, token: int | None = None) -> str:
         """A validated file of random rows with its token store; its hash. `token` begins every row."""
-        generator = np.random.default_rng(seed)
-        sha256 = hashlib.sha256(f"{name} {rows} {seed}".encode()).hexdigest()
+        sha256 = sha256_of_name(name, rows, seed)
         key = sha256[:32]
-        with StoreWriter(self.workspace.tokens, key) as writer:
-            for row in range(rows):
-                length = int(generator.integers(3, 60))
-                ids = generator.integers(2, POISON, length).astype(np.uint32)
-                ids[0] = token or ids[0]
-                labels = (generator.random(length) < 0.6).astype(np.uint8)
-                labels[0], labels[-1] = 0, 1
-                writer.append(Encoded(ids, labels), hashlib.sha256(ids.tobytes()).digest(), row + 1)
-            writer.finish({})
+        self._write(key, rows, seed, token)
         store = TokenStore.open(self.workspace.tokens / key)
         self.log.append(
             FileReceived(
@@ -130,19 +127,48 @@ class Stand:
         )  # fmt: skip
         return sha256
 
+    def _write(self, key: str, rows: int, seed: int, token: int | None) -> None:
+        generator = np.random.default_rng(seed)
+        with StoreWriter(self.workspace.tokens, key) as writer:
+            for row in range(rows):
+                length = int(generator.integers(3, 60))
+                ids = generator.integers(2, POISON, length).astype(np.uint32)
+                ids[0] = token or ids[0]
+                labels = (generator.random(length) < 0.6).astype(np.uint8)
+                labels[0], labels[-1] = 0, 1
+                writer.append(Encoded(ids, labels), hashlib.sha256(ids.tobytes()).digest(), row + 1)
+            writer.finish({})
+
     def store(self, sha256: str) -> TokenStore:
         return TokenStore.open(
             self.workspace.tokens / (self.follower.catch_up().inbox.files[sha256].store or "")
         )
 
+    def fix(self, name: str, rows: int = 20, seed: int = 9, path: str = "fixed.jsonl") -> str:
+        """Random rows as the fixed validation set in force; their store's key."""
+        key = sha256_of_name(name, rows, seed)
+        self._write(key[:32], rows, seed, None)
+        store = TokenStore.open(self.workspace.tokens / key[:32])
+        self.configure(replace(self.settings, fixed_validation=path))
+        self.log.append(
+            FixedSetChecked(
+                path=path, sha256=key, rows=rows, usable_rows=rows, store=key[:32], problems=(),
+                trainable_tokens=int(store.trained.sum()),
+            )
+        )  # fmt: skip
+        return key[:32]
+
     def start(self, sha256: str) -> str:
         """Decide to train it, as dispatch does; the run's id."""
-        store = self.store(sha256)
-        layout = lay_out(store.hashes, store.lengths, self.settings, sha256=sha256)
+        store, fixed = self.store(sha256), self.follower.catch_up().workspace.fixed_set
+        never = TokenStore.open(self.workspace.tokens / fixed.store).hashes if fixed is not None else None
+        layout = lay_out(store.hashes, store.lengths, self.settings, sha256=sha256, fixed=never)
         rows = layout.plan.rows
         measured = Measured(
             layout.plan.steps_planned, len(layout.train_rows), len(layout.holdout_rows),
             int(store.lengths[rows].sum()), int(store.trained[rows].sum()), layout.plan.sha256,
+            fixed.sha256 if fixed is not None else None, fixed.store if fixed is not None else None,
+            layout.excluded_rows,
         )  # fmt: skip
         self.log.append(*start(self.follower.catch_up(), sha256, measured))
         run = self.follower.catch_up().run.open
