@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib.util
 import json
 import types
 import typing
@@ -13,8 +14,11 @@ from core.settings import Settings, problems
 #: Keys whose feature is not built yet: anything but the default is refused rather than ignored.
 NOT_YET = (
     "backup",
-    "report_to",
 )
+
+
+#: What does as well as the package that has the tracker's name.
+OTHER_PACKAGES = {"tensorboard": ("tensorboardX",)}
 
 
 class ConfigInvalid(Exception):
@@ -33,7 +37,25 @@ def load(path: Path) -> Settings:
         raise ConfigInvalid([f"{path} is not there: put it back, or write {{}} for the defaults"]) from error
     except (ValueError, RecursionError, OSError) as error:
         raise ConfigInvalid([f"{path} is not readable JSON ({type(error).__name__}: {error})"]) from error
-    return parse(raw)
+    settings = parse(raw)
+    if missing := [name for name in settings.report_to if not _is_installed(name)]:
+        packages = " ".join(missing)
+        raise ConfigInvalid(
+            [
+                f"report_to: not installed beside evertrain: {', '.join(missing)}; "
+                f"run `pip install {packages}` in its environment (.venv/bin/pip), or take it out"
+            ]
+        )
+    return settings
+
+
+def _is_installed(tracker: str) -> bool:
+    """Is the tracker's package there? It is looked for, not imported; a folder of that name is none."""
+    for package in (tracker, *OTHER_PACKAGES.get(tracker, ())):
+        found = importlib.util.find_spec(package)
+        if found is not None and found.origin is not None:
+            return True
+    return False
 
 
 def _refuse_constant(name: str) -> float:

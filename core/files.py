@@ -123,6 +123,14 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def folder_sha256(folder: Path) -> str:
+    """One hash over the names and contents of a folder's files; times, modes and order play no part."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{sha256_of(path)} {path.relative_to(folder).as_posix()}\n".encode())
+    return whole.hexdigest()
+
+
 def fsync_folder(folder: Path) -> None:
     """Make renames inside it last."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -69,6 +69,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "gradient_checkpointing": ("auto", True, False),
 }
 
+TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
+
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 128),
     "gradient_accumulation": (1, 128),
@@ -116,6 +118,9 @@ def problems(settings: Settings) -> list[str]:
             found.append(
                 f"{key}: pool: {value.pool!r}: texts without spaces, none the beginning or end of another"
             )
+    for tracker in settings.report_to:
+        if tracker not in TRACKERS:
+            found.append(f"report_to: {tracker!r} is not one of {', '.join(map(repr, TRACKERS))}")
     for penalty in settings.logit_penalties:
         if not penalty.text or not penalty.weight > 0:
             found.append(f"logit_penalties: {penalty!r} needs a text and a weight above 0")

@@ -18,6 +18,7 @@ class Problem:
     seq: int | None
     path: str | None
     detail: str
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

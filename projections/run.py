@@ -86,6 +86,7 @@ class Run:
     first_validation: Validation | None = None  # before step 1
     fixed: Validation | None = None  # of the fixed set, the newest
     best: Best | None = None
+    lowest: float | None = None  # loss of the hold-out, of all its evaluations
     stopped_step: int = 0  # where a stop left it
     weights: str | None = None  # the version that start takes its weights from, where it has no resume point
     fixed_set: str | None = None  # sha256
@@ -174,7 +175,7 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
     if known is not None:
         run = replace(
             run, attempt=known.attempt, reached=known.reached, validations=known.validations,
-            first_validation=known.first_validation,
+            first_validation=known.first_validation, lowest=known.lowest,
         )  # fmt: skip
         if known.fixed_set == e.fixed_set:  # losses on other rows say nothing of these
             run = replace(run, fixed=known.fixed, best=known.best)
@@ -198,8 +199,13 @@ def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:
         return _set(state, e.run, fixed=measured)
     # what was measured further on belongs to steps that are being done again
     before = tuple(validation for validation in known.validations if validation.step < e.step)
-    first = known.first_validation or measured
-    return _set(state, e.run, validations=(*before[-3:], measured), first_validation=first)
+    return _set(
+        state,
+        e.run,
+        validations=(*before[-3:], measured),
+        first_validation=known.first_validation or measured,
+        lowest=e.loss if known.lowest is None else min(e.loss, known.lowest),
+    )
 
 
 def _ended(state: Runs, run: str, how: str, global_step: int, seq: int, reason: str | None) -> Runs:

@@ -192,12 +192,14 @@ def _rebuilt(report: dict[str, Any]) -> str:
 
 
 def verify(
-    deep: Annotated[bool, typer.Option("--deep", help="Read the queue's files as well.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte of all the rest, too.")] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Is the record whole: the log's chain, the projections, the folders, every version and resume point?"""
     from dataclasses import asdict
+
+    from core.inspection import with_remedy
 
     place, log = _open(workspace)
     verified, problems = _verify(place, log, deep)
@@ -205,7 +207,7 @@ def verify(
         "ok": not problems,
         "events": verified.events,
         "head_hash": verified.head_hash,
-        "problems": [asdict(problem) for problem in problems],
+        "problems": [asdict(with_remedy(problem)) for problem in problems],
     }
     show(report, as_json, _verdict)
     if problems:
@@ -263,5 +265,6 @@ def _verdict(report: dict[str, Any]) -> str:
     for problem in report["problems"]:
         at = f" #{problem['seq']}" if problem["seq"] is not None else ""
         lines.append(f"  {problem['kind']}{at} {problem['path'] or ''}: {problem['detail']}")
+        lines.append(f"    → {problem['remedy']}")
     lines.append("all is as it was written" if report["ok"] else f"{len(report['problems'])} problems")
     return "\n".join(lines)

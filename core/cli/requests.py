@@ -50,6 +50,7 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     from core.jobs.disk import Disk
     from core.jobs.dispatch import answer
     from core.jobs.service import Service
+    from core.jobs.versions import keep_versions
     from db.processes import RoleLock, RoleTaken
 
     try:
@@ -57,6 +58,7 @@ def act(workspace: "Workspace", log: "Log") -> bool:
             service = Service(workspace, log)
             disk = Disk(workspace)
             answer(service)
+            keep_versions(service)
             arrange(service)
             if service.state().control.first("CleanRequested") is not None:
                 disk.care(service)

@@ -1,13 +1,19 @@
-"""versions: the snapshots of the model, and whether they are what they were."""
+"""versions: the snapshots of the model, what lies between them, and going back to one."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.terms import CORRUPT, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
+from core.cli.control import TimeoutOption, WaitOption
+from core.cli.requests import ask
+from core.cli.terms import CORRUPT, REFUSED, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from db.workspace import Workspace
+    from events.types import Event
     from projections.fold import State
     from projections.versions import Version
 
@@ -21,6 +27,11 @@ def register(app: typer.Typer) -> None:
     versions_app.command("list")(list_versions)
     versions_app.command("show")(show_version)
     versions_app.command("verify")(verify)
+    versions_app.command("diff")(diff)
+    versions_app.command("restore")(restore)
+    versions_app.command("pin")(pin)
+    versions_app.command("unpin")(unpin)
+    versions_app.command("export")(export)
     app.add_typer(versions_app, name="versions")
 
 
@@ -43,7 +54,8 @@ def list_versions(workspace: WorkspaceOption = None, as_json: JsonOption = False
 def _line(row: dict[str, Any]) -> str:
     loss = f"{row['validation_loss']:.4f}" if row["validation_loss"] is not None else "–"
     mark = "*" if row["current"] else " "
-    return f"{mark} {row['id']}  step {row['global_step']:>8,}  validation {loss:>8}  {row['file']}"
+    notes = "  pinned" * row["pinned"] + "  release" * (row["kind"] == "release")
+    return f"{mark} {row['id']}  step {row['global_step']:>8,}  validation {loss:>8}  {row['file']}{notes}"
 
 
 def _meant(state: "State", given: str) -> "Version":
@@ -54,7 +66,7 @@ def _meant(state: "State", given: str) -> "Version":
 
 
 def show_version(version: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
-    """One version: what it is and what made it."""
+    """One version: what it is, what made it, and where it stands in the tree."""
     from core.logbook import state_at
     from projections import documents
 
@@ -62,11 +74,17 @@ def show_version(version: IdArgument, workspace: WorkspaceOption = None, as_json
     state = state_at(log)
     meant = _meant(state, version)
     document = documents.version(state, meant) | {
+        **documents.version_tree(state, meant),
+        "sources": list(meant.sources),
         "path": meant.path,
         "manifest_sha256": meant.manifest_sha256,
         "manifest": _manifest(place, meant),
     }
-    show(document, as_json, lambda d: "\n".join(f"{k:<16} {v}" for k, v in d.items() if k != "manifest"))
+    show(document, as_json, lambda d: "\n".join(f"{k:<16} {_plain(d[k])}" for k in d if k != "manifest"))
+
+
+def _plain(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list) else str(value)
 
 
 def _manifest(place: "Workspace", version: "Version") -> Any:
@@ -90,3 +108,124 @@ def verify(version: IdArgument, workspace: WorkspaceOption = None, as_json: Json
     show(document, as_json, lambda d: f"{d['id']}: " + ("; ".join(d["problems"]) or "as it was published"))
     if found:
         raise SystemExit(CORRUPT)
+
+
+def diff(
+    a: IdArgument, b: IdArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False
+) -> None:
+    """What lies between two versions: settings, data, metrics, and how far each layer moved."""
+    from core.logbook import state_at
+    from core.tensors import TensorsUnreadable, distances
+    from projections import documents
+
+    place, log = open_cli_log(workspace)
+    state = state_at(log)
+    first, second = _meant(state, a), _meant(state, b)
+    document = documents.versions_diff(state, first, second)
+    try:
+        paths = [place.root / one.path / "model.safetensors" for one in (first, second)]
+        document["layers"] = distances(*paths)
+    except (OSError, TensorsUnreadable) as error:
+        typer.echo(f"the weights cannot be compared: {error}", err=True)
+        document["layers"] = None
+    show(document, as_json, _difference)
+
+
+def _difference(found: dict[str, Any]) -> str:
+    lines = [f"{found['a']['id']} → {found['b']['id']}, parted at {found['common'] or 'the base model'}"]
+    lines += [f"  {key}: {before!r} → {after!r}" for key, (before, after) in found["config"].items()]
+    lines += [
+        f"  only in {found[row['side']]['id']}: {row['file']} ({row['version']}), "
+        f"{_count(row['rows'])} rows, {_count(row['trained_tokens'])} trained tokens"
+        for row in found["data"]
+    ]
+    lines += [
+        f"  {name}: {_number(pair['a'])} → {_number(pair['b'])} ({_number(pair['change'], '+')})"
+        for name, pair in found["metrics"].items()
+    ]
+    for row in found["layers"] or ():
+        lines.append(f"  {row['layer']:<40} {_number(row['distance'])}")
+    return "\n".join(lines)
+
+
+def _count(value: int | None) -> str:
+    return f"{value:,}" if value is not None else "–"
+
+
+def _number(value: float | None, sign: str = "") -> str:
+    return "–" if value is None else f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign}.4g}"
+
+
+def _request(given: str, kind: "Callable[..., Event]", workspace: Path | None) -> "Event":
+    """The request for a version that the log knows; anything else is wrong usage."""
+    from core.logbook import state_at
+
+    _, log = open_cli_log(workspace)
+    meant = _meant(state_at(log), given)
+    log.close()
+    return kind(version=meant.id)
+
+
+def restore(
+    version: IdArgument,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Go back to a version: later files train on from it. Nothing is deleted, the queue stays."""
+    from events.types import RestoreRequested
+
+    fact = _request(version, RestoreRequested, workspace)
+    ask(workspace, fact, as_json=as_json, wait=wait, timeout=timeout)
+
+
+def pin(
+    version: IdArgument,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Keep a version, whatever the policy says."""
+    from events.types import PinRequested
+
+    fact = _request(version, PinRequested, workspace)
+    ask(workspace, fact, as_json=as_json, wait=wait, timeout=timeout)
+
+
+def unpin(
+    version: IdArgument,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Leave a version to the policy again."""
+    from events.types import UnpinRequested
+
+    fact = _request(version, UnpinRequested, workspace)
+    ask(workspace, fact, as_json=as_json, wait=wait, timeout=timeout)
+
+
+def export(
+    version: IdArgument,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="New or empty, outside the workspace.")],
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy a version to a folder, for an inference machine; verified there."""
+    from core.jobs.export import ExportFailed, ExportRefused
+    from core.jobs.export import export as copy
+    from core.logbook import state_at
+
+    place, log = open_cli_log(workspace)
+    meant = _meant(state_at(log), version)
+    try:
+        told = copy(place, log, meant, folder)
+    except ExportRefused as error:
+        fail(str(error), REFUSED)
+    except ExportFailed as error:
+        fail(str(error), CORRUPT)
+    document = {"id": told.version, "to": told.to, "size_bytes": told.size_bytes}
+    show(document, as_json, lambda d: f"{d['id']} is in {d['to']}, {d['size_bytes']:,} bytes, verified")

@@ -39,6 +39,6 @@ def stop_strings(stop: StopSequences) -> list[str]:
 
 
 def card(stop: StopSequences) -> str:
-    """The model card's words on stop sequences, in Markdown."""
+    """The model card's section on stop sequences, in Markdown."""
     listed = "".join(f"- `{text}`\n" for text in stop_strings(stop))
-    return f"# Stop sequences\n\n{NOTE}\n\n{listed}"
+    return f"## Stop sequences\n\n{NOTE}\n\n{listed}"

@@ -1,15 +1,39 @@
-"""Which version is due, and what does its manifest say?"""
+"""What does a version's manifest say, and what is answered to those who pin or restore one?"""
 
 from typing import Any
 
-from events.types import Event, TrainingCompleted, VersionPublished
+from core.decide import resume
+from core.decide.resume import next_start
+from events.types import (
+    CheckpointRetired,
+    DriftFound,
+    Event,
+    RequestRefused,
+    TrainingCompleted,
+    VersionPinned,
+    VersionPublished,
+    VersionRestored,
+    VersionRetired,
+    VersionUnpinned,
+)
+from projections.control import Request
 from projections.fold import State
 from projections.run import Run
 from projections.status import iso
-from projections.versions import Due
+from projections.versions import Due, Version
 
 #: A version's number and parent rest on these.
 DEPENDS_ON: tuple[type[Event], ...] = (VersionPublished, TrainingCompleted)
+
+#: So does the answer to a request.
+ANSWERS_DEPEND_ON: tuple[type[Event], ...] = (
+    *resume.DEPENDS_ON,
+    CheckpointRetired,
+    VersionRetired,
+    VersionPinned,
+    VersionUnpinned,
+    RequestRefused,
+)
 
 
 def manifest(
@@ -66,3 +90,116 @@ def published(
         log_hash=document["log"]["hash"],
         fixed_validation_loss=document["fixed_validation_loss"],
     )
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+def pinned(state: State, request: Request) -> list[Event]:
+    """The answer to a PinRequested or UnpinRequested."""
+    if refused := _missing(state, request):
+        return refused
+    version = state.versions.versions[request.version or ""]
+    if request.type == "PinRequested":
+        if version.pinned:
+            return _refuse(request, f"{version.id} is pinned already")
+        return [VersionPinned(version=version.id, request=request.seq)]
+    if not version.pinned:
+        return _refuse(request, f"{version.id} is not pinned")
+    return [VersionUnpinned(version=version.id, request=request.seq)]
+
+
+def unrestorable(state: State, request: Request) -> list[Event]:
+    """The refusal of a RestoreRequested as far as the log can tell; empty: nothing speaks against it."""
+    if refused := _missing(state, request):
+        return refused
+    version = state.versions.versions[request.version or ""]
+    run = state.run.current
+    if version.kind != "run":
+        return _refuse(
+            request,
+            f"{version.id} is a release without moments, for other machines; restore the version it was made "
+            f"of: {version.parent}",
+        )
+    if run is not None:
+        return _refuse(
+            request,
+            f"{run.file} is being trained: evertrain stop puts it back with its position, evertrain skip "
+            "ends it; then restore",
+        )
+    if state.versions.due:
+        return _refuse(
+            request, f"the version of {state.versions.due[0].event.run} is being made: ask again in a moment"
+        )
+    if version.id == state.versions.current and stands_at(state, version):
+        return _refuse(request, f"{version.id} is what the model is already")
+    return []
+
+
+def stands_at(state: State, version: Version) -> bool:
+    """Is the model this very version? A skipped or failed run moves it on without making a new one."""
+    at = next_start(state)
+    if at.checkpoint is None:
+        return at.weights == version.path
+    held = (at.checkpoint.weights_sha256, at.global_step)
+    return held == (version.weights_sha256, version.global_step)
+
+
+def restored(state: State, request: Request, checkpoint: str | None) -> list[Event]:
+    """The fact of a restore. `checkpoint`: the verified resume point with its moments; None: there is none.
+
+    Empty when that resume point is no longer there: another must be looked for.
+    """
+    if request not in state.control.pending:
+        return []
+    if refused := unrestorable(state, request):
+        return refused
+    if checkpoint is not None and all(c.path != checkpoint for c in state.storage.usable):
+        return []
+    version = state.versions.versions[request.version or ""]
+    return [
+        VersionRestored(
+            version=version.id,
+            before=state.versions.current,
+            global_step=version.global_step,
+            checkpoint=checkpoint,
+            moments="kept" if checkpoint is not None else "fresh",
+            request=request.seq,
+        )
+    ]
+
+
+def damaged(version: Version, request: Request, problems: list[str]) -> list[Event]:
+    """A restore refused for what was found in the version's files, and the drift itself."""
+    found = "; ".join(problems[:3])
+    check = f"evertrain versions verify {version.id}"
+    return [
+        *_refuse(
+            request,
+            f"{version.id} is damaged ({found}); put its folder back from a backup, or restore another",
+        ),
+        DriftFound(
+            kind="version",
+            path=version.path,
+            detail=found,
+            remedy=f"put {version.path} back from a backup, then check it with `{check}`",
+        ),
+    ]
+
+
+def unstageable(version: Version, request: Request, error: str) -> list[Event]:
+    """A restore refused because its files could not be put beside their place."""
+    return _refuse(request, f"the files of {version.id} cannot be made ready ({error}): make space, then ask")
+
+
+def _missing(state: State, request: Request) -> list[Event]:
+    version = state.versions.versions.get(request.version or "")
+    if version is None:
+        return _refuse(request, f"there is no version {request.version}: see evertrain versions list")
+    if version.state != "kept":
+        return _refuse(request, f"{version.id} is {version.state}: only its facts are left")
+    return []
+
+
+def _refuse(request: Request, reason: str) -> list[Event]:
+    return [RequestRefused(request=request.seq, reason=reason)]

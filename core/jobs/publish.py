@@ -3,16 +3,18 @@
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 from core.config import parse
-from core.decide import generation, versions
+from core.decide import card, generation, versions
 from core.files import fsync_file, fsync_folder, link_or_copy, sha256_of, write_atomic
 from core.jobs.service import Service
 from core.settings import Settings
 from core.space import ensure_room
 from events.types import DriftFound
+from projections.fold import State
 from projections.versions import Due
 
 #: What a version takes from the checkpoint; everything else a model folder needs comes from the base.
@@ -30,38 +32,58 @@ FROM_BASE = (
 )
 MANIFEST = "manifest.json"
 BESIDE_WEIGHTS = 1 << 20  # bytes of what is written with the weights, which are linked
-#: Tells a person how to generate, where that takes telling.
+#: The model card.
 CARD = "README.md"
+MARKER = "evertrain.json"
+
+#: One thread at a time takes the next number, or changes the current model.
+NUMBERING = threading.Lock()
+_SHOWING = threading.Lock()
 
 
 def publish(service: Service) -> None:
     """Make the version that is due: staged, renamed into place, then a fact."""
+    if service.state().versions.due:
+        with NUMBERING:
+            _publish(service)
+        show_current(service)
+
+
+def _publish(service: Service) -> None:
     state = service.state()
-    if not state.versions.due:
-        if not _shows(service, state.versions.current):  # a full disk may have cut it short
-            show_current(service)
-        return
     due = state.versions.due[0]
     folder = service.workspace.versions / state.versions.next_id
+    partial = staging(folder)
+    ensure_room(service.workspace, f"the version {folder.name}", BESIDE_WEIGHTS)
+    run = state.run.runs[due.event.run]
+    settings = parse(run.config)
+    fill(partial, service.workspace.root / due.event.checkpoint, service.base())
+    describe(partial, service, settings)
+    log_seq, log_hash = service.log.commit_of(due.seq)
+    document = versions.manifest(state, due, {}, log_seq, log_hash.hex())
+    seal(partial, document, card.card(document, run, settings))
+    into_place(service, partial, folder)
+    _append(service, due, document, sha256_of(folder / MANIFEST), service.workspace.relative(folder))
+
+
+def staging(folder: Path) -> Path:
+    """An empty folder beside the place of a version."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    ensure_room(service.workspace, f"the version {folder.name}", BESIDE_WEIGHTS)
     partial.mkdir(parents=True, mode=0o700)
-    _fill(partial, service.workspace.root / due.event.checkpoint, service.base())
-    _describe(partial, service, parse(state.run.runs[due.event.run].config))
-    files = {
+    return partial
+
+
+def seal(partial: Path, document: dict[str, Any], text: str) -> None:
+    """Add the card and, last, the manifest with every file's hash, also to `document`; all on the disk."""
+    (partial / CARD).write_text(text, encoding="utf-8")
+    fsync_file(partial / CARD)
+    document["files"] = {
         p.name: {"sha256": sha256_of(p), "size_bytes": p.stat().st_size} for p in sorted(partial.iterdir())
     }
-    log_seq, log_hash = service.log.commit_of(due.seq)
-    document = versions.manifest(state, due, files, log_seq, log_hash.hex())
     (partial / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     fsync_file(partial / MANIFEST)
     fsync_folder(partial)
-    _into_place(service, partial, folder)
-    manifest_sha256 = sha256_of(folder / MANIFEST)
-    path = service.workspace.relative(folder)
-    _append(service, due, document, manifest_sha256, path)
-    show_current(service)
 
 
 def _append(service: Service, due: Due, document: dict[str, Any], manifest_sha256: str, path: str) -> None:
@@ -75,7 +97,8 @@ def _append(service: Service, due: Due, document: dict[str, Any], manifest_sha25
     )
 
 
-def _fill(folder: Path, checkpoint: Path, base: Path) -> None:
+def fill(folder: Path, checkpoint: Path, base: Path) -> None:
+    """What a model folder needs, of a resume point and the base: links where possible."""
     for name in FROM_CHECKPOINT:
         if (checkpoint / name).exists():
             link_or_copy(checkpoint / name, folder / name)
@@ -84,7 +107,7 @@ def _fill(folder: Path, checkpoint: Path, base: Path) -> None:
             link_or_copy(base / name, folder / name)
 
 
-def _describe(folder: Path, service: Service, settings: Settings) -> None:
+def describe(folder: Path, service: Service, settings: Settings) -> None:
     """Penalties and stop sequences of the run's own settings, for whoever generates with the version."""
     pieces = [(service.renderer().pieces(p.text), p.weight) for p in settings.logit_penalties]
     path = folder / GENERATION
@@ -95,12 +118,9 @@ def _describe(folder: Path, service: Service, settings: Settings) -> None:
         path.unlink(missing_ok=True)  # a link to the checkpoint's or the base's: never written through
         path.write_text(json.dumps(after, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         fsync_file(path)
-    if settings.stop_sequences is not None:
-        (folder / CARD).write_text(generation.card(settings.stop_sequences), encoding="utf-8")
-        fsync_file(folder / CARD)
 
 
-def _into_place(service: Service, partial: Path, folder: Path) -> None:
+def into_place(service: Service, partial: Path, folder: Path) -> None:
     """Rename; what a crash left there is the same version, anything else is set aside, visibly."""
     if folder.exists():
         ours = (partial / MANIFEST).read_bytes()
@@ -125,41 +145,59 @@ def _into_place(service: Service, partial: Path, folder: Path) -> None:
 def show_current(service: Service) -> None:
     """`models/current_model` holds the files of the current version (the base model before there is one).
 
-    File by file, each replaced atomically, the weights last: at every moment the folder loads.
+    Everything that changes is staged beside its place first, then renamed file by file, the weights last and
+    the marker after them: at every moment the folder loads. Done again until it is so.
     """
-    state = service.state()
-    current = service.workspace.current_model
-    current.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if state.versions.current is not None:
-        source = service.workspace.root / state.versions.versions[state.versions.current].path
-    else:
-        source = service.base()
-    names = sorted((p.name for p in source.iterdir() if p.is_file()), key=lambda n: n == "model.safetensors")
-    for name in names:
-        if not _same(source / name, current / name):
-            aside = current / f".{name}.partial"
-            aside.unlink(missing_ok=True)
-            link_or_copy(source / name, aside)
-            os.replace(aside, current / name)
-    for name in {*FROM_CHECKPOINT, *FROM_BASE, CARD} - set(names):  # of the one that was current before
-        (current / name).unlink(missing_ok=True)
-    fsync_folder(current)
-    marker = json.dumps({"version": state.versions.current, "seq": state.seq}) + "\n"
-    if _text(current / "evertrain.json").partition('"seq"')[0] != marker.partition('"seq"')[0]:
-        write_atomic(current / "evertrain.json", marker.encode())
+    with _SHOWING:
+        state, current = service.state(), service.workspace.current_model
+        source = _source(service, state)
+        for name in stage(service, source):
+            os.replace(_aside(current / name), current / name)
+        for name in {*FROM_CHECKPOINT, *FROM_BASE, CARD} - set(_names(source)):  # of the one before
+            (current / name).unlink(missing_ok=True)
+        for left in filter(Path.is_file, current.glob(".*.partial")):  # of a change cut short or not made
+            left.unlink()
+        fsync_folder(current)
+        if not is_shown(service, state):
+            marker = {"version": state.versions.current, "seq": state.seq}
+            write_atomic(current / MARKER, (json.dumps(marker) + "\n").encode())
 
 
-def _shows(service: Service, version: str | None) -> bool:
-    """Was the current model brought to its end for this version?"""
+def is_shown(service: Service, state: State) -> bool:
+    """Does the current model's marker, which comes last, name the current version?"""
     try:
-        marker = json.loads(_text(service.workspace.current_model / "evertrain.json"))
-        return bool(marker["version"] == version)
-    except (ValueError, KeyError, TypeError):
+        found = json.loads((service.workspace.current_model / MARKER).read_text(encoding="utf-8"))
+        return bool(found["version"] == state.versions.current)
+    except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+def stage(service: Service, source: Path) -> list[str]:
+    """Put what the current model lacks of a model's folder beside its place; the names, weights last."""
+    current = service.workspace.current_model
+    current.mkdir(parents=True, exist_ok=True, mode=0o700)
+    wanted = [name for name in _names(source) if not _same(source / name, current / name)]
+    for name in wanted:
+        aside = _aside(current / name)
+        if not _same(source / name, aside):
+            aside.unlink(missing_ok=True)
+            link_or_copy(source / name, aside)
+    return wanted
+
+
+def _source(service: Service, state: State) -> Path:
+    if state.versions.current is None:
+        return service.base()
+    return service.workspace.root / state.versions.versions[state.versions.current].path
+
+
+def _names(source: Path) -> list[str]:
+    found = [path.name for path in source.iterdir() if path.is_file()]
+    return sorted(found, key=lambda name: (name.endswith(".safetensors"), name))
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
 
 
 def _same(source: Path, target: Path) -> bool:

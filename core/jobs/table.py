@@ -2,12 +2,15 @@
 
 import contextlib
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from core.decide import overfitting
 from core.decide.disk import ALERTS, waiting
 from core.jobs.arrange import arrange
 from core.jobs.configuration import configuration
@@ -16,12 +19,16 @@ from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
 from core.jobs.publish import publish
+from core.jobs.reconcile import EVERY as RECONCILE_EVERY
+from core.jobs.reconcile import reconcile
 from core.jobs.retention import Retention
 from core.jobs.samples import EVERY, Samples, beat
 from core.jobs.service import Service
 from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
+from core.jobs.versions import keep_versions
+from core.settings import RANGES
 from db.reserve import LogFull, is_full
 from events.types import AlertCleared, JobFailed
 
@@ -34,37 +41,56 @@ class Job:
 
 
 class Inbox:
-    """The poll, and what it last said."""
+    """The poll, when it last looked, and what it said."""
 
     def __init__(self) -> None:
         self.empty = False  # no look yet
+        self._looked = -math.inf
+        self._failed: Exception | None = None  # of the last look
 
     def poll(self, service: Service) -> None:
-        self.empty = False  # what it raises leaves something behind
-        self.empty = not poll(service)
+        """Look if `poll_interval`, as it is now, has passed: a shorter one acts at once."""
+        if time.monotonic() - self._looked < service.settings().poll_interval:
+            if self._failed is not None:
+                raise self._failed  # it stands until the next look
+            return
+        self._looked, self._failed, self.empty = time.monotonic(), None, False
+        try:
+            self.empty = not poll(service)
+        except Exception as error:
+            self._failed = error
+            raise
 
 
 def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
     disk = Disk(service.workspace)
     return (
-        Job("poll", service.settings().poll_interval, inbox.poll),
+        Job("poll", RANGES["poll_interval"][0], inbox.poll),
         Job("validate", 0.5, validate_all),
         Job("arrange", 0.3, arrange),
         Job("answer", 0.2, answer),
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
+        Job("versions", 0.5, keep_versions),
         Job("dispatch", 0.5, start_next),
         Job("retention", 5.0, Retention().work),
+        Job("reconcile", RECONCILE_EVERY, reconcile),
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set),
         Job("disk", 2.0, disk.care),
+        Job("overfitting", 0.5, watch_overfitting),
         Job("samples", EVERY, Samples(disk).take),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),
         Job("snapshots", 60.0, Snapshots().take),
         Job("journal", 1.0, Journal(service).write),
     )
+
+
+def watch_overfitting(service: Service) -> None:
+    """Raise or clear the alert that the newest evaluations call for."""
+    service.decide(overfitting.facts, overfitting.DEPENDS_ON)
 
 
 def schedule(service: Service, table: tuple[Job, ...]) -> BackgroundScheduler:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.files import folder_sha256
 from core.model.conversion import convert
 from core.model.refusal import BaseRefused
 
@@ -71,16 +72,6 @@ def install(source: Path, models: Path) -> Base:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Base(path=folder, name=name, sha256=sha256, notes=tuple(notes), **found)
-
-
-def folder_sha256(folder: Path) -> str:
-    """One hash over the names and contents of a folder's files; times, modes and order play no part."""
-    whole = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{digest} {path.relative_to(folder).as_posix()}\n".encode())
-    return whole.hexdigest()
 
 
 def _be_quiet() -> None:

@@ -117,6 +117,16 @@ def load(folder: Path, network: Any, optimizer: torch.optim.Optimizer) -> None:
     Copied into the tensors that are there, which torch allocated: the same alignment gives the same bits.
     Raises CheckpointDamaged when it belongs to another model.
     """
+    load_weights(folder, network)
+    with _opened(folder / MOMENTS) as stored:
+        try:
+            moments.put(network, optimizer, stored)
+        except KeyError as error:
+            raise CheckpointDamaged(f"{folder.name}/{MOMENTS}: {error.args[0]}") from error
+
+
+def load_weights(folder: Path, network: Any) -> None:
+    """Copy the weights of a verified folder into the model in memory. Raises CheckpointDamaged."""
     target = weights(network)
     with _opened(folder / WEIGHTS) as stored, torch.no_grad():
         if set(stored.keys()) != set(target):
@@ -126,11 +136,6 @@ def load(folder: Path, network: Any, optimizer: torch.optim.Optimizer) -> None:
             )
         for name, tensor in target.items():
             tensor.copy_(stored.get_tensor(name))
-    with _opened(folder / MOMENTS) as stored:
-        try:
-            moments.put(network, optimizer, stored)
-        except KeyError as error:
-            raise CheckpointDamaged(f"{folder.name}/{MOMENTS}: {error.args[0]}") from error
 
 
 def move_aside(folder: Path, aside: Path) -> Path | None:

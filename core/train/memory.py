@@ -18,7 +18,11 @@ UNKNOWN = "unknown"  # steps were taken since the last resume point
 
 @dataclasses.dataclass(slots=True)
 class Memory:
-    """A model on its device. `holds`: the resume point it equals, None for the base model, or UNKNOWN."""
+    """A model on its device.
+
+    `holds`: path of the resume point it equals, or of the version whose weights it has with fresh moments;
+    None for the base model, or UNKNOWN.
+    """
 
     model: PackedModel
     optimizer: torch.optim.Optimizer
@@ -77,4 +81,11 @@ def restore(memory: Memory, workspace: Path, path: str) -> None:
     """Make memory equal to a verified resume point (`path` relative to the workspace)."""
     memory.holds = UNKNOWN
     checkpoint.load(workspace / path, memory.model.network, memory.optimizer)
+    memory.holds = path
+
+
+def take_weights(memory: Memory, workspace: Path, path: str) -> None:
+    """Give a model just built the weights of a verified version; its moments stay fresh."""
+    memory.holds = UNKNOWN
+    checkpoint.load_weights(workspace / path, memory.model.network)
     memory.holds = path

@@ -1,14 +1,16 @@
 """Resume points and the log: one counts once `CheckpointSaved` says so, and only intact ones are used."""
 
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from core.decide.disk import save_needs
 from core.decide.resume import Position, positions
+from core.inspection import folder_problems
 from core.settings import Settings
 from core.space import ensure_room
 from core.train import checkpoint
-from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build
+from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build, take_weights
 from core.train.patience import Patience
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume
@@ -41,15 +43,16 @@ def save(
     precision: str,
     patience: Patience,
 ) -> str | None:
-    """A resume point of this instant, unless memory equals one already: its path. None: the base model.
+    """A resume point of this instant, unless memory equals one already: its path.
 
-    Whatever lies under its name is moved aside, and told when the log does not know it. Without space it
-    waits, for what was trained is in memory alone; raises SaveGivenUp when the process is to end first.
+    None: memory equals the base model, or a version's weights. Whatever lies under its name is moved aside,
+    and told when the log does not know it. Without space it waits, for what was trained is in memory alone;
+    raises SaveGivenUp when the process is to end first.
     """
     if memory.holds != UNKNOWN:
-        return memory.holds
+        return memory.holds if memory.holds in state.storage.checkpoints else None
     recorder.enter("save", place.step, place.run)
-    folder = workspace.current_model / f"checkpoint-{place.global_step}"
+    folder = workspace.current_model / _name(workspace, state, place)
     position = {
         "run": place.run,
         "attempt": place.attempt,
@@ -99,6 +102,16 @@ def _clear(workspace: Workspace, recorder: Recorder, state: State, folder: Path)
                 remedy=f"delete {moved} when nobody misses it",
             )
         )
+def _name(workspace: Workspace, state: State, place: Place) -> str:
+    """checkpoint-120, or checkpoint-120.2 and so on where another branch of history has that name."""
+    plain = f"checkpoint-{place.global_step}"
+    for name in chain((plain,), (f"{plain}.{n}" for n in count(2))):
+        known = state.storage.checkpoints.get(workspace.relative(workspace.current_model / name))
+        if known is None or (known.state != "retired" and known.run == place.run):
+            return name  # its own, of an earlier try: these steps were done again
+        if known.state == "quarantined":
+            return name  # nobody needs it: it is moved aside
+    raise AssertionError("unreachable")
 
 
 def load(
@@ -117,7 +130,7 @@ def load(
     if memory is not None and memory.built_for != settings_that_build(settings):
         memory = None
     for position in positions(state, run):
-        if memory is not None and memory.holds == position.path:
+        if memory is not None and memory.holds == position.source:
             return memory, position
         point = position.checkpoint
         if point is not None:
@@ -125,12 +138,26 @@ def load(
             if problems:
                 recorder.append(CheckpointQuarantined(path=point.path, problems=tuple(problems)))
                 continue
+        if position.weights is not None:
+            _verify(workspace, state, run, position.weights)
         if memory is None or point is None:
             memory = build(base, settings)
         if point is not None:
             restore(memory, workspace.root, point.path)
+        elif position.weights is not None:
+            take_weights(memory, workspace.root, position.weights)
         return memory, position
     raise NothingToResume(
         f"{run.id}: no resume point it may go on from is intact; put {run.checkpoint} back from a backup, "
         "or skip the run"
     )
+
+
+def _verify(workspace: Workspace, state: State, run: Run, path: str) -> None:
+    """The version's weights are those that were published. Raises NothingToResume."""
+    (version,) = [v for v in state.versions.versions.values() if v.path == path]
+    if problems := folder_problems(workspace.root / path, version.manifest_sha256):
+        raise NothingToResume(
+            f"{run.id}: {version.id}, whose weights it begins with, is damaged ({problems[0]}); put {path} "
+            "back from a backup, or skip the run and restore another version"
+        )

@@ -1,8 +1,8 @@
 """A try at a run: from where the log says it stands, step by step, to whatever ends it in this process."""
 
 import platform
-import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.metadata import version
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from core.decide import training
-from core.decide.batches import Layout, digests, distinct
+from core.decide.batches import Layout, digests
 from core.decide.resume import Position, standing
 from core.settings import Settings
 from core.train import points
@@ -22,12 +22,14 @@ from core.train.penalties import Penalised, biased
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
 from core.train.refusals import NonFinite, SaveGivenUp
+from core.train.trackers import Trackers
 from core.train.trainer import Figures, StepTrainer, Work
-from core.train.validation import Holdout
+from core.train.validation import measure, sets_of
 from db.processes import Stop
 from db.workspace import Workspace
 from events.log import Conflict, Log
 from events.types import (
+    AlertCleared,
     AttemptStarted,
     Event,
     RequestRefused,
@@ -69,16 +71,11 @@ class Attempt:
         self._recorder, self._memory = recorder, memory
         self._store, self._plan, self._settings = store, layout.plan, settings
         self._penalties = penalties
-        parts = {"holdout": (store, layout.holdout_rows)}
-        if fixed is not None:
-            parts["fixed"] = (fixed, distinct(fixed.hashes, np.ones(len(fixed.hashes), dtype=np.bool_)))
-        self._sets = {
-            kind: Holdout(tokens, rows, max_length=settings.max_length, batch_size=settings.batch_size)
-            for kind, (tokens, rows) in parts.items()
-            if len(rows)
-        }
+        self._sets = sets_of(store, layout, fixed, settings)
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
+        on_cpu, folder = memory.model.device.type == "cpu", workspace.logs / "trackers"
+        self._trackers = Trackers(settings, folder, run.id, self._planned, cpu=on_cpu)
         self._control = Control(log, follower, stop, run.id)
         self._patience = Patience(stop)
         recorder.begin(run.id, self._place.attempt)
@@ -90,6 +87,8 @@ class Attempt:
 
     def execute(self, load_seconds: float) -> str:
         """Train until done or told to halt: completed, paused, stopped, skipped, interrupted or failed."""
+        if "report_to" in self._follower.state.health.alerts:
+            self._recorder.append(AlertCleared(type="report_to"))  # another try for the trackers as well
         self._recorder.append(
             AttemptStarted(
                 run=self._place.run,
@@ -104,6 +103,13 @@ class Attempt:
                 load_seconds=load_seconds,
             )
         )
+        try:
+            return self._go()
+        finally:
+            self._trackers.end()
+            self._tell_of_trackers()
+
+    def _go(self) -> str:
         while True:
             try:
                 self._measure_if_due()
@@ -162,6 +168,13 @@ class Attempt:
         self._place = Place(place.run, place.attempt, figures.step, figures.global_step)
         self._recorder.step(figures)
         self._recorder.progress("step", figures.step)
+        self._trackers.log(
+            figures.global_step,
+            loss=figures.loss,
+            learning_rate=figures.learning_rate,
+            grad_norm=figures.grad_norm,
+        )
+        self._tell_of_trackers()
         if figures.is_finite:
             self._since[figures.step] = (figures.loss, figures.trained_tokens)
             if figures.step >= self._tail_from:
@@ -186,28 +199,30 @@ class Attempt:
             self._since = {}
             return
         self._recorder.enter("eval", step, self._place.run)
-        measured = []
-        for kind, rows in self._sets.items():
-            began = time.monotonic()
-            loss = rows.measure(self._memory.model, give_up=self._gives_up)
-            if loss is None:
-                return  # told to halt: all is measured when the run goes on
-            measured.append(
+        measured = measure(self._sets, self._memory.model, give_up=self._gives_up)
+        if measured is None:
+            return  # told to halt: all is measured when the run goes on
+        train_loss = weighted_mean(self._since)
+        self._recorder.append(
+            *(
                 ValidationMeasured(
                     run=self._place.run,
                     attempt=self._place.attempt,
                     step=step,
                     global_step=global_step,
-                    kind=kind,
-                    loss=loss,
-                    trained_tokens=rows.trained_tokens,
-                    rows=rows.rows,
-                    train_loss=weighted_mean(self._since),
-                    seconds=time.monotonic() - began,
+                    train_loss=train_loss,
+                    **asdict(each),
                 )
+                for each in measured
             )
-        self._recorder.append(*measured)
+        )
+        names = {"holdout": "eval_loss", "fixed": "eval_fixed_loss"}
+        self._trackers.log(global_step, **{names[each.kind]: each.loss for each in measured})
         self._since = {}
+
+    def _tell_of_trackers(self) -> None:
+        if (alert := self._trackers.news()) is not None:
+            self._recorder.append(alert)
 
     def _gives_up(self) -> bool:
         self._recorder.progress("eval", self._place.step)

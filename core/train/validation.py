@@ -1,11 +1,14 @@
 """Rows that are never trained (a file's hold-out, the fixed set), measured by the very path that trains."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from core.decide.batches import Rows, pack
+from core.decide.batches import Layout, Rows, distinct, pack
+from core.settings import Settings
 from core.train.packed import Batch, PackedModel, Tokens, read_batch
 
 
@@ -41,3 +44,40 @@ class Holdout:
         finally:
             model.train(was_training)
         return total / trained
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one evaluation of one set found."""
+
+    kind: str  # "holdout" or "fixed"
+    loss: float  # nats per trained token
+    trained_tokens: int
+    rows: int
+    seconds: float
+
+
+def sets_of(store: Tokens, layout: Layout, fixed: Tokens | None, settings: Settings) -> dict[str, Holdout]:
+    """What a run measures, by kind: its hold-out, and all of the fixed set, one row of each content."""
+    parts = {"holdout": (store, layout.holdout_rows)}
+    if fixed is not None:
+        parts["fixed"] = (fixed, distinct(fixed.hashes, np.ones(len(fixed.hashes), dtype=np.bool_)))
+    return {
+        kind: Holdout(tokens, rows, max_length=settings.max_length, batch_size=settings.batch_size)
+        for kind, (tokens, rows) in parts.items()
+        if len(rows)
+    }
+
+
+def measure(
+    sets: Mapping[str, Holdout], model: PackedModel, *, give_up: Callable[[], bool]
+) -> list[Measured] | None:
+    """Every set, or None when told to give up: half of an evaluation is none."""
+    found = []
+    for kind, rows in sets.items():
+        began = time.monotonic()
+        loss = rows.measure(model, give_up=give_up)
+        if loss is None:
+            return None
+        found.append(Measured(kind, loss, rows.trained_tokens, rows.rows, time.monotonic() - began))
+    return found

@@ -1,5 +1,6 @@
 """config.json: every wrong key is named with its value and what is allowed."""
 
+import importlib
 import json
 from dataclasses import fields, replace
 from pathlib import Path
@@ -41,6 +42,8 @@ from core.settings import CHOICES, RANGES, Settings
         ("backup", {"targte": "x"}, "backup.targte"),
         ("system_prompt", 5, "system_prompt"),
         ("fixed_validation", "", ".jsonl"),
+        ("report_to", ["comet"], "'tensorboard', 'wandb', 'trackio', 'mlflow'"),
+        ("report_to", "wandb", "tuple"),
         ("fixed_validation", "rows.json", ".jsonl"),
         ("checkpoints_keep", -1, "checkpoints_keep"),
     ],
@@ -86,7 +89,6 @@ def test_every_choice_is_allowed(key: str) -> None:
 def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
     other: dict[str, Any] = {
         "backup": {"every_hours": 1},
-        "report_to": ["wandb"],
     }
 
     assert set(NOT_YET) <= other.keys()
@@ -139,3 +141,20 @@ def test_a_file_that_is_no_config_is_told_with_its_place(tmp_path: Path, content
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="put it back"):
         load(tmp_path / "config.json")
+
+
+def test_a_tracker_that_is_not_installed_is_refused_with_the_command_that_installs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, packages = tmp_path / "config.json", tmp_path / "packages"
+    path.write_text('{"report_to": ["trackio", "mlflow"]}')
+    (packages / "trackio").mkdir(parents=True)  # a folder is no package: W&B and others leave such behind
+    (packages / "mlflow.py").touch()
+    monkeypatch.syspath_prepend(packages)
+    with pytest.raises(ConfigInvalid, match=r"report_to: .*: trackio; run `pip install trackio`"):
+        load(path)
+    (packages / "trackio" / "__init__.py").touch()
+    importlib.invalidate_caches()
+
+    assert ("trackio", "mlflow") == load(path).report_to
+    assert ("wandb",) == parse({"report_to": ["wandb"]}).report_to  # of the log: it was there once

@@ -145,3 +145,42 @@ def test_the_end_of_a_run_frees_the_place() -> None:
 
     assert (None, None, "r1", 10) == (runs.current, runs.open, runs.latest, runs.global_step)
     assert "completed" == run(tale).state
+
+
+def test_the_best_step_is_that_of_the_lowest_loss_on_the_fixed_set_where_there_is_one() -> None:
+    for fixed_set, expected in ((None, (5, 6.0, "holdout")), (sha("fixed"), (9, 2.0, "fixed"))):
+        tale = Tale()
+        tale.begins()
+        tale.queues("a")
+        tale.starts("a", "r1", fixed_set=fixed_set)
+        for kind, step, loss in (
+            ("holdout", 0, 7.0), ("holdout", 5, 6.0), ("holdout", 9, 6.5),
+            ("fixed", 0, 3.0), ("fixed", 5, 2.5), ("fixed", 9, 2.0), ("fixed", 12, 2.0),
+        ):  # fmt: skip
+            tale.tell(specimen(ValidationMeasured, run="r1", kind=kind, step=step, loss=loss))
+        found = run(tale).best
+
+        assert found is not None
+        assert expected == (found.step, found.loss, found.kind)
+
+
+def test_losses_on_another_fixed_set_are_not_carried_over_when_a_stopped_run_goes_on() -> None:
+    for again, expected in ((sha("one"), (2.0, 2.0)), (sha("other"), (None, None))):
+        tale = Tale()
+        tale.begins()
+        tale.queues("a")
+        tale.starts("a", "r1", fixed_set=sha("one"))
+        tale.tell(specimen(ValidationMeasured, run="r1", kind="fixed", step=0, loss=2.0))
+        tale.ends(TrainingStopped, "a", "r1", 4, request=1)
+        tale.starts("a", "r1", step=4, fixed_set=again)
+        found = run(tale)
+
+        assert expected == (found.fixed_loss, found.best.loss if found.best else None)
+
+
+def test_an_evaluation_done_again_takes_the_place_of_what_came_after_it() -> None:
+    tale = begun()
+    for step in (0, 5, 10, 15, 5):
+        tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", step=step))
+
+    assert [0, 5] == [validation.step for validation in run(tale).validations]

@@ -151,6 +151,18 @@ def test_the_numbers_are_those_of_the_newest_step(story: Story) -> None:
     assert story.log.head() == found["seq"]
 
 
+def test_the_best_evaluation_of_the_run_is_told(story: Story) -> None:
+    story.waits("a.jsonl")
+    story.starts("a.jsonl", planned=100, at=50)
+    before = document(story)["run"]["best"]
+    for step, loss in ((0, 4.0), (5, 2.0), (10, 3.0)):
+        story.validates(step, loss, at=50)
+
+    assert None is before
+    best = {"step": 5, "global_step": 55, "loss": 2.0, "kind": "holdout"}
+    assert best == document(story)["run"]["best"]
+
+
 def test_unknown_is_null_and_never_zero(story: Story) -> None:
     found = document(story)
     unknown = ("loss", "validation_loss", "val_train_gap", "fixed_validation_loss", "learning_rate",

@@ -203,9 +203,10 @@ def test_verify_finds_one_changed_byte_anywhere(ask: Run, really: Run, place: Wo
     found = ask("verify", "--deep", check=4)
 
     kind = {"log": "changed", "queue": "file_changed"}.get(where, where)
+    assert all(problem["remedy"] for problem in found["problems"])
     assert not found["ok"]
     assert kind in {problem["kind"] for problem in found["problems"]}
-    assert {"kind", "seq", "path", "detail"} == found["problems"][0].keys()
+    assert {"kind", "seq", "path", "detail", "remedy"} == found["problems"][0].keys()
 
 
 def test_rebuild_names_a_planted_difference_and_mends_it(ask: Run, place: Workspace) -> None:

@@ -247,3 +247,20 @@ def test_all_of_a_hash_decides_whether_two_rows_are_the_same() -> None:
     assert [False] * 3 == shared(hashes, near).tolist()
     assert [False, True, False] == shared(hashes, np.concatenate([near, hashes[1:2]])).tolist()
     assert [] == shared(hashes[:0], hashes).tolist()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("batch_size", 2), ("gradient_accumulation", 2), ("max_length", 300), ("seed", 2), ("epochs", 2),
+     ("validation_fraction", 0.2), ("validation_max_rows", 5)],
+)  # fmt: skip
+def test_a_setting_of_batches_changes_what_is_trained(key: str, value: float) -> None:
+    settings, hashes, lengths = replace(Settings(), max_length=200), hashes_of(*range(200)), lengths_of(200)
+    before = lay_out(hashes, lengths, settings, sha256=SHA)
+    after = lay_out(hashes, lengths, replace(settings, **{key: value}), sha256=SHA)  # type: ignore[arg-type]
+
+    assert before.plan.sha256 != after.plan.sha256
+    assert (before.plan.steps_planned, before.plan.rows.tolist()) != (
+        after.plan.steps_planned,
+        after.plan.rows.tolist(),
+    )

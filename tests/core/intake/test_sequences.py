@@ -112,11 +112,22 @@ def test_calls_weightless_turns_and_documents_are_not_touched() -> None:
     assert [0, 1, 3, 4] == [n for n in range(6) if add(answered, BOTH).turns[n] == answered.turns[n]]
 
 
-def test_every_text_and_every_count_is_drawn() -> None:
-    rows = [chat(f"{n}?", "Yes.") for n in range(400)]
-    drawn = Counter(draw("stop", STOPS, row.sha256, 1) for row in rows)
+@pytest.mark.parametrize(("kind", "wanted"), [("stop", STOPS), ("think", THOUGHTS)])
+def test_every_text_and_every_count_is_drawn_and_none_much_more_than_another(
+    kind: str, wanted: StopSequences
+) -> None:
+    rows = [chat(f"{n}?", "Yes.") for n in range(2000)]
+    drawn = Counter(draw(kind, wanted, row.sha256, 1) for row in rows)
+    counts = range(wanted.min, wanted.max + 1)
+    fair = len(rows) / len(wanted.pool) / len(counts)
 
-    assert {(text, count) for text in STOPS.pool for count in (2, 3, 4)} == {(d.text, d.count) for d in drawn}
+    assert {(text, count) for text in wanted.pool for count in counts} == {(d.text, d.count) for d in drawn}
+    assert 0.5 * fair < min(drawn.values()) <= max(drawn.values()) < 1.5 * fair
+
+
+def test_the_choice_follows_the_seed() -> None:
+    rows = [chat(f"{n}?", "Yes.") for n in range(50)]
+
     assert [draw("stop", STOPS, row.sha256, 1) for row in rows] != [
         draw("stop", STOPS, row.sha256, 2) for row in rows
     ]
@@ -162,6 +173,51 @@ def test_sequences_are_trained_with_the_end_of_the_turn_and_rows_keep_their_hash
 
     assert made.turns[1].text + "<|im_end|>" == trained
     assert read(row, "messages").sha256 == bytes(store.hashes[0])
+
+
+def test_all_cases_in_a_file_and_nothing_doubled_when_what_is_trained_is_trained_again(
+    check: Check, renderer: Renderer, tmp_path: Any
+) -> None:
+    asked, given = STOP.ask(Sequence("⛔", 3)), "⛔⛔⛔"
+    cases = [
+        *((f"Why {n}?", f"Because {n}.") for n in range(150)),
+        (f"Why?\n\n{asked}", "Because."),
+        ("Why?", f"Because.\n{given}"),
+        (f"Why?\n\n{asked}", f"So.\n{given}"),
+        (f"Why?\n\n{asked}", "No.\n🛑🛑"),
+    ]
+    rows = [messages(*case) for case in cases]
+
+    def again(row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return messages(*texts(add(read(row, "messages"), BOTH)))
+        except Contradiction:
+            return row
+
+    reports = [
+        check(lines, store=tmp_path / "tokens", stop_sequences=STOPS, think_prefix=THOUGHTS)
+        for lines in (rows, [again(row) for row in rows])
+    ]
+    first, second = (TokenStore.open(tmp_path / "tokens" / str(report.store)) for report in reports)
+    answers = [renderer.tokenizer.decode(_answer(first, row)) for row in range(first.rows)]
+
+    assert 1 == reports[0].counts["sequence_conflict"] == reports[1].counts["sequence_conflict"]
+    assert first.ids.tolist() == second.ids.tolist()
+    assert first.labels.tolist() == second.labels.tolist()
+    for wanted, kind in ((STOPS, STOP), (THOUGHTS, THINK)):
+        found = [kind.found(answer, sequences._pool(wanted)) for answer in answers[:150]]
+        counts = {each.count for each in found if each is not None}
+        assert None not in found
+        assert set(range(wanted.min, wanted.max + 1)) == counts
+    assert all(answer.endswith(f"\n{given}") for answer in answers[150:153])
+    assert "No.\n🛑🛑" == answers[153]
+
+
+def _answer(store: TokenStore, row: int) -> list[int]:
+    """The trained tokens of a row without the end of the turn."""
+    part = slice(int(store.offsets[row]), int(store.offsets[row + 1]))
+    trained: list[int] = store.ids[part][store.labels[part] == 1].tolist()
+    return trained[:-1]
 
 
 def test_truncation_drops_a_row_rather_than_its_stop_sequence(check: Check) -> None:

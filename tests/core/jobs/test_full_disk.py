@@ -1,6 +1,5 @@
 """No space, wherever it happens: nothing is lost, it is said, and it goes on when there is space again."""
 
-import json
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -188,22 +187,6 @@ def test_publish(cramped: Cramped) -> None:
     assert [] == folder_problems(service.workspace.root / fact.path, fact.manifest_sha256)
     assert fact.weights_sha256 == sha256_of(service.workspace.current_model / "model.safetensors")
     assert {} == alerts(service)
-
-
-def test_a_current_model_that_was_left_behind_is_brought_up(service: Service) -> None:
-    drop(service, "a.jsonl")
-    take_in(service)
-    train_one(service)
-    marker = service.workspace.current_model / "evertrain.json"
-    weights = service.workspace.current_model / "model.safetensors"
-    weights.unlink()
-    weights.write_text("of the version before")
-    for text in ('{"version": null}', "{", ""):
-        marker.write_text(text)
-        publish(service)
-
-        assert "v0001" == json.loads(marker.read_text())["version"]
-        assert sha256_of(weights) == sha256_of(service.workspace.versions / "v0001" / "model.safetensors")
 
 
 # -- the log -----------------------------------------------------------------------------------------

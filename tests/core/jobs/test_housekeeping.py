@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -247,3 +248,21 @@ def test_a_penalty_on_a_text_that_begins_like_others_is_told_once_and_taken_back
     assert "'Well, '" in raised.detail and "<think>" not in raised.detail
     assert "info" == raised.severity
     assert {} == dict(service.state().health.alerts)
+
+
+def test_another_poll_interval_acts_without_a_restart(service: Service) -> None:
+    edit(service, poll_interval=3600)
+    inbox, drops = Inbox(), [drop(service, name) for name in ("a.jsonl", "b.jsonl")]
+    drops[1].unlink()
+    table = {job.name: job for job in jobs(service, inbox)}
+    run(service, table["poll"])
+    taken = not drops[0].exists()
+    drop(service, "b.jsonl")
+    run(service, table["poll"])
+    left = drops[1].exists()
+    edit(service, poll_interval=0.2)
+    time.sleep(0.2)
+    run(service, table["poll"])
+
+    assert taken and left
+    assert not drops[1].exists()

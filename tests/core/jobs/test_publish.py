@@ -257,16 +257,33 @@ def test_a_version_tells_whoever_generates_what_its_run_penalised_and_how_it_sto
     assert renderer.pieces("<think>")[0] not in written[0].tolist()
 
 
-def test_the_card_goes_from_the_current_model_with_its_version(service: Service) -> None:
+def test_every_version_has_a_card_that_tells_what_made_it_and_no_row(service: Service) -> None:
+    publish(completed(service))
+    (fact,) = facts(service, VersionPublished)
+    (started,) = facts(service, TrainingStarted)
+    assert isinstance(fact, VersionPublished)
+    assert isinstance(started, TrainingStarted)
+    text = (service.workspace.versions / "v0001" / "README.md").read_text(encoding="utf-8")
+    _, front, body = text.split("---\n", 2)
+
+    assert ['base_model: "tiny"', "library_name: transformers"] == front.splitlines()[:2]
+    for told in (fact.log_hash, fact.sha256, started.config_sha256, "a.jsonl", f"{started.rows:,} rows"):
+        assert told in body
+    assert "from_pretrained" in body
+    assert "What is" not in text
+
+
+def test_the_card_of_the_current_model_is_its_versions(service: Service) -> None:
     configure(service, stop_sequences={"pool": ["🛑"]})
     for name in ("a.jsonl", "b.jsonl"):
         drop(service, name)
     take_in(service)
     train_one(service)
-    shown = (service.workspace.current_model / "README.md").exists()
+    card = service.workspace.current_model / "README.md"
+    with_stop = card.read_text(encoding="utf-8")
     configure(service, stop_sequences=None)
     take_in(service)
     train_one(service)
 
-    assert shown
-    assert not (service.workspace.current_model / "README.md").exists()
+    assert "🛑🛑" in with_stop
+    assert "Stop sequences" not in card.read_text(encoding="utf-8")

@@ -4,11 +4,14 @@ import json
 import os
 import random
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from core.decide.retention import DEPENDS_ON, retire_checkpoints, retire_versions
 from core.inspection import inspect
 from core.jobs.configuration import configuration
 from core.jobs.publish import show_current
@@ -184,3 +187,41 @@ def test_killed_before_any_step_it_is_finished_by_the_next_turn(lived: Service, 
         shutil.rmtree(root)
 
     assert half > 7
+
+
+def test_what_is_condemned_goes_with_no_byte_free(lived: Service, tmp_path: Path) -> None:
+    edit(lived, versions_keep={"last": 1}, checkpoints_keep=1)
+    lived.decide(lambda state: retire_versions(state, {"last": 1}), DEPENDS_ON)
+    lived.decide(lambda state: retire_checkpoints(state, 1), DEPENDS_ON)
+    with small_disk(tmp_path / "disk", 64 << 20) as disk:
+        service = opened(Path(shutil.copytree(lived.workspace.root, disk / "workspace")))
+        fill(disk / "filler")
+        free = shutil.disk_usage(disk).free
+        retention(service)
+        service.log.close()
+
+        assert 0 == free
+        assert {"v0001", "v0004", "checkpoint-2000"} == folders(service)
+        assert [] == list(service.workspace.versions.glob(".*"))
+
+
+@contextmanager
+def small_disk(place: Path, size: int) -> Iterator[Path]:
+    """A file system of so many bytes; skips where mounting is not permitted."""
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Take every byte that is left."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            with suppress(OSError):
+                while file.write(b"0" * size):
+                    pass

@@ -74,17 +74,23 @@ def places(service: Service) -> dict[str, str]:
 
 
 def resume_point(service: Service, run: str, step: int) -> str:
-    """A resume point on disk and in the log, with the base model's weights; gives its path."""
+    """A resume point on disk and in the log, the base model's weights but for one number; gives its path."""
     path = f"models/current_model/checkpoint-{step}"
+    if (service.workspace.root / path).exists():  # of another branch
+        path += ".2"
     folder = service.workspace.root / path
     folder.mkdir()
     for name in ("model.safetensors", "config.json"):
         (folder / name).write_bytes((service.base() / name).read_bytes())
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-4] = step % 256  # the lowest bits of the last number
+    (folder / "model.safetensors").write_bytes(weights)
     files = {p.name: {"sha256": sha256_of(p), "size_bytes": p.stat().st_size} for p in folder.iterdir()}
     (folder / "manifest.json").write_text(json.dumps({"files": files}))
     service.log.append(specimen(
         CheckpointSaved, run=run, step=step, global_step=step, path=path,
         manifest_sha256=sha256_of(folder / "manifest.json"),
+        weights_sha256=sha256_of(folder / "model.safetensors"),
     ))  # fmt: skip
     return path
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from core.files import folder_sha256
 from core.intake.formats import read
 from core.intake.template import Renderer
-from core.model.base import folder_sha256, install
+from core.model.base import install
 from core.model.refusal import BaseRefused
 
 

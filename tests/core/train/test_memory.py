@@ -77,3 +77,21 @@ def test_weights_lie_in_memory_that_torch_allocated(base_folder: Path) -> None:
     # a safetensors file maps tensors at any multiple of their size; torch aligns to 64 bytes
     assert {0} == {parameter.data_ptr() % 64 for parameter in network.parameters()}
     assert network.get_output_embeddings().weight is network.get_input_embeddings().weight
+
+
+def test_gradient_checkpointing_keeps_less_for_the_backward_pass(base_folder: Path) -> None:
+    kept = []
+    for checkpointing in (False, True):
+        model = build(base_folder, replace(SETTINGS, gradient_checkpointing=checkpointing)).model
+        model.train()
+        sizes: list[int] = []
+
+        def pack(tensor: torch.Tensor, sizes: list[int] = sizes) -> torch.Tensor:
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(BATCH)
+        kept.append(sum(sizes))
+
+    assert kept[1] < kept[0] / 2

@@ -113,9 +113,9 @@ def test_without_weight_nothing_changes() -> None:
     assert 0 == bias.positions == found.mass.item()
 
 
-def queue_chats(stand: Stand) -> str:
+def queue_chats(stand: Stand, count: int) -> str:
     """A file of chats of which every fourth answer begins with the tag, validated and queued; its hash."""
-    chats = harvest(0, 160)
+    chats = harvest(0, count)
     for row in chats[::4]:
         row["messages"][-1]["content"] = f"{TAG}\n" + row["messages"][-1]["content"]
     path = stand.workspace.queue / "processing" / "chats.jsonl"
@@ -162,8 +162,9 @@ def held_out(stand: Stand, sha256: str, penalty: Penalised) -> tuple[float, floa
     return mass / positions, loss / positions
 
 
+@pytest.mark.parametrize("chats", [160, pytest.param(800, marks=pytest.mark.chaos)])
 def test_a_penalty_on_a_tag_that_the_data_has_takes_nine_tenths_of_its_mass_and_costs_nothing_elsewhere(
-    make_stand: Callable[..., Stand], demo_base: Path
+    make_stand: Callable[..., Stand], demo_base: Path, chats: int
 ) -> None:
     changed: dict[str, Any] = {
         "max_length": 256, "eval_steps": 1000, "save_steps": 1000, "validation_fraction": 0.3,
@@ -174,7 +175,7 @@ def test_a_penalty_on_a_tag_that_the_data_has_takes_nine_tenths_of_its_mass_and_
     penalty = Penalised(Renderer(demo_base).pieces(TAG), 5.0)
     measured = []
     for stand in (free, held):
-        sha256 = queue_chats(stand)
+        sha256 = queue_chats(stand, chats)
         stand.start(sha256)
         stand.train()
         measured.append(held_out(stand, sha256, penalty))
