@@ -11,12 +11,6 @@ from typing import Any
 
 from core.settings import Settings, problems
 
-#: Keys whose feature is not built yet: anything but the default is refused rather than ignored.
-NOT_YET = (
-    "backup",
-)
-
-
 #: What does as well as the package that has the tracker's name.
 OTHER_PACKAGES = {"tensorboard": ("tensorboardX",)}
 
@@ -70,9 +64,6 @@ def parse(raw: Any) -> Settings:
     settings = _build(Settings, raw, "", found)
     if not found:
         found = problems(settings)
-    for key in NOT_YET:
-        if not found and getattr(settings, key) != getattr(Settings(), key):
-            found.append(f"{key}: not available in this version of evertrain; remove it from config.json")
     if found:
         raise ConfigInvalid(found)
     return typing.cast(Settings, settings)

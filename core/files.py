@@ -6,9 +6,11 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from events.heartbeat import moved
 
 CHUNK = 1 << 20
 SIZE_CAP = 10 * 10**9  # bytes of one file
@@ -99,6 +101,7 @@ def copy_hashed(source: Path, target: Path) -> Copied:
                     raise NotTakeable(f"larger than {SIZE_CAP // 10**9} GB", "split it")
                 digest.update(part)
                 _write_all(writing, part)
+                moved()
             os.fsync(writing)
         finally:
             os.close(writing)
@@ -119,15 +122,19 @@ def _write_all(descriptor: int, part: bytes) -> None:
 
 def sha256_of(path: Path) -> str:
     """The hash of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(CHUNK):
+            digest.update(part)
+            moved()
+    return digest.hexdigest()
 
 
-def folder_sha256(folder: Path) -> str:
+def folder_sha256(folder: Path, hash_of: Callable[[Path], str] = sha256_of) -> str:
     """One hash over the names and contents of a folder's files; times, modes and order play no part."""
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        whole.update(f"{sha256_of(path)} {path.relative_to(folder).as_posix()}\n".encode())
+        whole.update(f"{hash_of(path)} {path.relative_to(folder).as_posix()}\n".encode())
     return whole.hexdigest()
 
 

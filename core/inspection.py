@@ -11,15 +11,20 @@ from typing import Any
 import psutil
 
 from core.files import folder_sha256, sha256_of
+from core.store.checking import backup_problems
 from db.processes import holder
 from db.workspace import PRIORITIES, TERMINAL_FOLDERS, Workspace
 from events.verify import Problem
 from projections.fold import State
 
 MANIFEST = "manifest.json"
+MODELS = ("models/versions/", "models/current_model/")  # versions and resume points
 
-#: Is every byte of this path (relative to the workspace) to be read, or are names and sizes enough?
-Reads = Callable[[str], bool]
+#: The SHA-256 of a file; raises OSError.
+Hash = Callable[[Path], str]
+
+#: How to read every byte of what lies at a path (relative to the workspace); None: names and sizes will do.
+Reads = Callable[[str], Hash | None]
 
 _BACK = "put the folder back from a backup (`evertrain backup restore`, then copy it)"
 _VERSION = f"{_BACK}; if it is the current version, `evertrain versions restore ID` puts another in its place"
@@ -51,10 +56,10 @@ def with_remedy(problem: Problem) -> Problem:
     return replace(problem, remedy=REMEDIES[problem.kind])
 
 
-def folder_problems(folder: Path, manifest_sha256: str, *, read: bool = True) -> list[str]:
+def folder_problems(folder: Path, manifest_sha256: str, hash_of: Hash | None = sha256_of) -> list[str]:
     """What is wrong with a folder that has a manifest {files: {name: {sha256, size…}}}.
 
-    `read`: every byte is read; else names and sizes are compared.
+    Every byte is read; without `hash_of` names and sizes are compared.
     """
     try:
         manifest = (folder / MANIFEST).read_bytes()
@@ -63,16 +68,18 @@ def folder_problems(folder: Path, manifest_sha256: str, *, read: bool = True) ->
     if hashlib.sha256(manifest).hexdigest() != manifest_sha256:
         return [f"{MANIFEST} is not the one the log knows"]
     files = json.loads(manifest)["files"]
-    found = [problem for name, wanted in files.items() if (problem := _differs(folder / name, wanted, read))]
+    found = [
+        problem for name, wanted in files.items() if (problem := _differs(folder / name, wanted, hash_of))
+    ]
     strangers = sorted({path.name for path in folder.glob("*")} - files.keys() - {MANIFEST})
     return found + [f"{name} does not belong there" for name in strangers]
 
 
-def _differs(path: Path, wanted: dict[str, Any], read: bool) -> str | None:
+def _differs(path: Path, wanted: dict[str, Any], hash_of: Hash | None) -> str | None:
     """`wanted`: what a manifest says of the file."""
     try:
         size = path.stat().st_size
-        if read and sha256_of(path) != wanted["sha256"]:
+        if hash_of is not None and hash_of(path) != wanted["sha256"]:
             return f"{path.name} holds other bytes than were written"
     except OSError as error:
         return f"{path.name} cannot be read ({error.strerror})"
@@ -81,11 +88,11 @@ def _differs(path: Path, wanted: dict[str, Any], read: bool) -> str | None:
 
 
 def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | None = None) -> list[Problem]:
-    """Files, versions, resume points and base model against the log.
+    """Files, versions, resume points, base model and, if `deep`, backups against the log.
 
     Every byte of versions and resume points is read; `deep`: of everything; `reads`: of what it says.
     """
-    read = reads or (lambda path: deep or path.startswith(("models/versions/", "models/current_model/")))
+    read = reads or (lambda path: sha256_of if deep or path.startswith(MODELS) else None)
     found = [
         *_files(workspace, state, read),
         *_strangers_in_queue(workspace, state),
@@ -94,6 +101,7 @@ def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | No
         *_current_model(workspace, state, read),
         *_base_model(workspace, state, read),
         *_leftovers(workspace),
+        *(backup_problems(workspace.root, state) if deep else ()),
     ]
     return [with_remedy(problem) for problem in found]
 
@@ -101,14 +109,15 @@ def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | No
 def _files(workspace: Workspace, state: State, read: Reads) -> Iterator[Problem]:
     # what is lost is told already
     placed = [(e.sha256, e.placed, e.since) for e in state.queue.entries.values() if not e.lost]
-    placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values()]
+    lost = {e.sha256 for e in state.queue.entries.values() if e.lost}  # and so is what only repeats it
+    placed += [(c.sha256, c.placed, c.seq) for c in state.inbox.duplicates.values() if c.sha256 not in lost]
     for sha256, where, seq in placed:
         if where is None:
             continue
         path = workspace.root / where
         try:
             if path.stat().st_size != state.inbox.files[sha256].size_bytes or (
-                read(where) and sha256_of(path) != sha256
+                (hash_of := read(where)) is not None and hash_of(path) != sha256
             ):
                 yield Problem("file_changed", seq, where, "its bytes are not those that were received")
         except OSError as error:
@@ -135,7 +144,7 @@ def _models(workspace: Workspace, state: State, read: Reads) -> Iterator[Problem
         folder = workspace.root / where
         if not folder.is_dir():
             yield Problem(f"{kind}_missing", seq, where, "the log knows a folder here")
-        elif problems := folder_problems(folder, manifest_sha256, read=read(where)):
+        elif problems := folder_problems(folder, manifest_sha256, read(where)):
             yield Problem(kind, seq, where, "; ".join(problems))
 
 
@@ -162,8 +171,8 @@ def _current_model(workspace: Workspace, state: State, read: Reads) -> Iterator[
         return
     if hashlib.sha256(manifest).hexdigest() != version.manifest_sha256:
         return
-    files = json.loads(manifest)["files"]
-    wrong = [p for name, wanted in files.items() if (p := _differs(shown / name, wanted, read(where)))]
+    files, hash_of = json.loads(manifest)["files"], read(where)
+    wrong = [p for name, wanted in files.items() if (p := _differs(shown / name, wanted, hash_of))]
     if wrong:
         yield Problem(
             "current_model", version.published, where, f"it is not {version.id}: {'; '.join(wrong)}"
@@ -177,7 +186,9 @@ def _base_model(workspace: Workspace, state: State, read: Reads) -> Iterator[Pro
     folder = workspace.root / created.base_model
     if not folder.is_dir():
         yield Problem("base_model", 1, created.base_model, "the log knows a base model here")
-    elif read(created.base_model) and folder_sha256(folder) != created.base_sha256:
+    elif (hash_of := read(created.base_model)) is not None and (
+        folder_sha256(folder, hash_of) != created.base_sha256
+    ):
         yield Problem("base_model", 1, created.base_model, "its files are not those the workspace began with")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from db import rollups
+from db.engine import BUSY_MS
 from db.workspace import Workspace
 from events.log import Log
 from events.types import Recorded, StepsCompleted
@@ -16,9 +17,11 @@ def _inline(connection: Any, facts: Sequence[Recorded]) -> None:
         rollups.merge(connection, rows)
 
 
-def open_log(workspace: Workspace, actor: str, *, create: bool = False) -> Log:
+def open_log(
+    workspace: Workspace, actor: str, *, create: bool = False, busy_ms: int = BUSY_MS
+) -> Log:
     """This process's log; one per process. Raises LogUnreadable."""
-    return Log(workspace.log, actor, inline=_inline, create=create)
+    return Log(workspace.log, actor, inline=_inline, create=create, busy_ms=busy_ms)
 
 
 def follow(log: Log) -> Follower:

@@ -70,6 +70,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
 }
 
 TRACKERS = ("tensorboard", "wandb", "trackio", "mlflow")
+#: Folders of the workspace that a relative backup.target may not be.
+OURS = ("", ".", "..", "inbox", "queue", "models", "status", "logs", ".evertrain")
 
 RANGES: dict[str, tuple[float, float]] = {
     "batch_size": (1, 128),
@@ -121,6 +123,7 @@ def problems(settings: Settings) -> list[str]:
     for tracker in settings.report_to:
         if tracker not in TRACKERS:
             found.append(f"report_to: {tracker!r} is not one of {', '.join(map(repr, TRACKERS))}")
+    found += _backup_problems(settings.backup)
     for penalty in settings.logit_penalties:
         if not penalty.text or not penalty.weight > 0:
             found.append(f"logit_penalties: {penalty!r} needs a text and a weight above 0")
@@ -137,6 +140,27 @@ def _policy_problems(key: str, policy: dict[str, int], rules: tuple[str, ...]) -
     ]
     if not found and not any(policy.values()):
         found.append(f"{key}: {policy!r} keeps nothing: at least one rule must be above 0")
+    return found
+
+
+def _backup_problems(backup: Backup) -> list[str]:
+    """`backup.keep` is checked where retention reads it."""
+    found, target = [], backup.target
+    if not 0 < backup.every_hours <= 8784:
+        found.append(f"backup.every_hours: {backup.every_hours!r} is outside 0 … 8784, 0 excluded")
+    scheme, _, rest = target.partition("://")
+    parts = target.split("/")
+    inside = not rest and not target.startswith(("/", "~"))
+    if not target.strip() or (inside and (parts[0] in OURS or ".." in parts)):
+        found.append(
+            f"backup.target: {target!r} is no place for backups; give a folder of their own "
+            "(a relative one lies inside the workspace) or an fsspec URL"
+        )
+    if rest and "@" in rest.split("/")[0] and ":" in rest.split("@")[0]:
+        found.append(
+            f"backup.target: a password in the {scheme} URL would stand in the log for ever; "
+            "give credentials by the environment"
+        )
     return found
 
 

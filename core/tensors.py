@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from events.heartbeat import moved
+
 PIECE = 1 << 20  # elements read at a time
 DTYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2",
@@ -69,6 +71,7 @@ def pieces(path: Path, stored: Stored) -> Iterator[NDArray[Any]]:
             piece = np.frombuffer(file.read(wanted * dtype.itemsize), dtype)
             if len(piece) != wanted:
                 raise TensorsUnreadable(f"{path.name} ends inside {stored.name}")
+            moved()
             yield (piece.astype("<u4") << 16).view("<f4") if stored.dtype == "BF16" else piece
 
 

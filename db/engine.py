@@ -1,5 +1,6 @@
 """Connections to the log's file: one SQLite that is known good, every pragma set and checked."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ T = TypeVar("T")
 REPAIRED = ((3, 51, 3), (3, 50, 7), (3, 44, 6))
 
 BUSY_MS = 10_000
+WAL_WRITE_LOCK = 120
 PRAGMAS = {
     "journal_mode": "wal",
     "synchronous": 2,  # FULL: acknowledged means on the disk
@@ -67,7 +69,9 @@ def damage() -> tuple[type[Exception], ...]:
     return (driver().DatabaseError, UnicodeDecodeError)
 
 
-def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any:
+def connect(
+    path: Path, *, read_only: bool = False, create: bool = False, busy_ms: int = BUSY_MS
+) -> Any:
     """A connection in autocommit mode (`isolation_level=None`): transactions begin by name only.
 
     Raises LogUnreadable when the file is missing or a pragma did not take effect, LogDamaged when it is no
@@ -78,10 +82,10 @@ def connect(path: Path, *, read_only: bool = False, create: bool = False) -> Any
         raise LogUnreadable(f"{path} is not there. Make a workspace with `evertrain init --base DIR`.")
     # Read-only by pragma, not by URI mode: a WAL left by a crash needs a reader that may recover it.
     connection = module.connect(
-        str(path), isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
+        str(path), isolation_level=None, check_same_thread=False, timeout=busy_ms / 1000
     )
     try:
-        for name, wanted in PRAGMAS.items():
+        for name, wanted in (PRAGMAS | {"busy_timeout": busy_ms}).items():
             connection.execute(f"PRAGMA {name}={wanted}")
             got = connection.execute(f"PRAGMA {name}").fetchone()[0]
             if got != wanted:
@@ -117,9 +121,58 @@ def immediate(connection: Any) -> Iterator[Any]:
         raise
 
 
+def copy_database(source: Path, target: Path) -> None:
+    """A copy of a database as of one moment, while others go on writing (SQLite's online backup).
+
+    `target` must not exist; it becomes one file with no journal beside it, on the disk when this returns.
+    Raises LogDamaged when SQLite's own check finds the copy unsound.
+    """
+    reading = connect(source, read_only=True)
+    try:
+        writing = driver().connect(str(target), isolation_level=None)
+        try:
+            reading.backup(writing)
+            writing.execute("PRAGMA journal_mode=DELETE")
+            found = [row[0] for row in writing.execute("PRAGMA integrity_check(3)")]
+        finally:
+            writing.close()
+    finally:
+        reading.close()
+    if found != ["ok"]:
+        said = "; ".join(map(str, found))
+        raise LogDamaged(f"{source}: its copy is unsound ({said}): run `evertrain verify`")
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def busy(error: BaseException) -> bool:
     """Is this the lock of another process, held past the time-out?"""
     return "locked" in str(error) or "busy" in str(error)
+
+
+def waits(error: BaseException) -> bool:
+    """Can the write succeed later, once a lock is let go or the disk has space again?"""
+    return busy(error) or "full" in str(error)
+
+
+def write_lock_holder(path: Path) -> int | None:
+    """The pid that holds the log's write lock at this moment, by the kernel's list; None: nobody it can name.
+
+    In WAL mode that is a POSIX lock on byte 120 of the -shm file (SQLite, "WAL-mode File Format", 2.3.1). The
+    file is only looked at: to open and close it would drop this process's own locks on it.
+    """
+    try:
+        inode = path.with_name(f"{path.name}-shm").stat().st_ino
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    for line in lines:  # 1: POSIX ADVISORY WRITE pid major:minor:inode first last
+        _, kind, *rest = line.split()
+        if kind == "POSIX" and rest[1] == "WRITE" and rest[3].rpartition(":")[2] == str(inode):
+            last = 2**63 if rest[5] == "EOF" else int(rest[5])
+            if int(rest[4]) <= WAL_WRITE_LOCK <= last:
+                return int(rest[2])
+    return None
 
 
 def retry_busy(action: Callable[[], T], pause: Callable[[int], None], times: int = 5) -> T:

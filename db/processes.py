@@ -1,6 +1,7 @@
 """Processes: one per role on a workspace, none without its parent, each stops when asked."""
 
 import ctypes
+import faulthandler
 import fcntl
 import json
 import os
@@ -110,6 +111,11 @@ def die_with_parent() -> None:
     parent = os.environ.get(PARENT)
     if parent is not None and os.getppid() != int(parent):
         os._exit(1)
+
+
+def show_places_when_asked() -> None:
+    """SIGUSR1: the places of all threads' calls on stderr, values never; works while Python stands still."""
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
 
 
 class Stop:

@@ -119,3 +119,4 @@ class HeartbeatRow(SQLModel, table=True):
     step: int | None = _integer(nullable=True)
     at: int = _integer()  # µs since the epoch
     sample: str | None = Field(sa_column=Column(Text, nullable=True))  # the newest resource sample, JSON
+    progress: int | None = _integer(nullable=True)  # how often the work has moved; `at` says only who lives

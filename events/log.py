@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db.engine import LogDamaged, busy, connect, damage, immediate, retry_busy
+from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, immediate, retry_busy
 from db.migrate import migrate, schema_version
 from db.reserve import LogFull
 from events.chain import GENESIS, link
@@ -47,16 +47,26 @@ class Log:
     """One process's access to the log; safe between threads. `actor` signs what is appended.
 
     On a full disk the reserve is given back and the append done again; see `events.room`.
+
+    `busy_ms`: how long a write waits for another process's, each of its five times.
     """
 
-    def __init__(self, path: Path, actor: str, *, inline: Inline | None = None, create: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        actor: str,
+        *,
+        inline: Inline | None = None,
+        create: bool = False,
+        busy_ms: int = BUSY_MS,
+    ) -> None:
         self.path = path
         self.actor = actor
         self._inline = inline
         self._lock = threading.Lock()
         self.room = Room(path)
         try:
-            self._write = self.room.make(lambda: connect(path, create=create))
+            self._write = self.room.make(lambda: connect(path, create=create, busy_ms=busy_ms))
             self.room.make(lambda: migrate(self._write))
         except LogFull:
             raise
@@ -266,26 +276,38 @@ class Log:
     # -- liveness: overwritten in place, never a fact ---------------------------------------------
 
     def beat(
-        self, role: str, pid: int, phase: str, step: int | None = None, sample: str | None = None
+        self,
+        role: str,
+        pid: int,
+        phase: str,
+        step: int | None = None,
+        sample: str | None = None,
+        progress: int | None = None,
     ) -> None:
-        """Overwrite a role's heartbeat; the last sample stays unless a new one comes. Raises LogFull."""
-        values = (role, pid, phase, step, now_us(), sample)
+        """Overwrite a role's heartbeat; the last sample stays unless a new one comes. Raises LogFull.
+
+        `progress`: a number that changes when the work has moved, and only then.
+        """
+        values = (role, pid, phase, step, now_us(), sample, progress)
 
         def overwrite() -> None:
             with self.transaction() as db:
                 db.execute(
-                    "INSERT INTO heartbeat (role, pid, phase, step, at, sample) VALUES (?, ?, ?, ?, ?, ?) "
+                    "INSERT INTO heartbeat (role, pid, phase, step, at, sample, progress) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?) "
                     "ON CONFLICT (role) DO UPDATE SET pid = excluded.pid, phase = excluded.phase, "
-                    "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample)",
+                    "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample), "
+                    "progress = excluded.progress",
                     values,
                 )
 
         self.room.make(overwrite, self._relieve, waits=False)  # its age tells: nobody waits with it
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
-        """role → {pid, phase, step, at, sample}."""
-        rows = self.reader.execute("SELECT role, pid, phase, step, at, sample FROM heartbeat").fetchall()
-        return {r[0]: {"pid": r[1], "phase": r[2], "step": r[3], "at": r[4], "sample": r[5]} for r in rows}
+        """role → {pid, phase, step, at, sample, progress}."""
+        names = ("pid", "phase", "step", "at", "sample", "progress")
+        rows = self.reader.execute(f"SELECT role, {', '.join(names)} FROM heartbeat").fetchall()
+        return {role: dict(zip(names, rest, strict=True)) for role, *rest in rows}
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:

@@ -7,8 +7,15 @@ from dataclasses import dataclass, field
 from immutables import Map
 
 from events.types import ProcessCrashed, Recorded
+from projections.xids import ACTIONS, XIDS
 
 UNKNOWN = "unknown"
+
+#: What no further try and no other file cures: a person must mend it, and no file is to blame.
+INCURABLE = ("import_error", "bad_config", "base_missing")
+
+#: Ends that others brought about: of the file they say little.
+FOREIGN = ("process_killed", "stopped")
 
 #: Where our own code lies: a place in it says more than the last call inside a library.
 OURS = ("core/", "db/", "events/", "projections/", "web/")
@@ -104,6 +111,10 @@ MEANINGS: dict[str, Meaning] = {
         "config.json cannot be used",
         "Correct the key it names; `evertrain status` says when the settings are accepted.",
     ),
+    "base_missing": Meaning(
+        "the base model's files are missing or cannot be read",
+        "Put the files of the base model back into their folder below models/; it is tried again by itself.",
+    ),
     "refused": Meaning(
         "it found something it must not train with, and says what",
         "Do what the error says; the queue waits.",
@@ -162,7 +173,11 @@ class Crash:
 
     @property
     def meaning(self) -> Meaning:
-        """A category of a newer software is not known here."""
+        """Of the category, or of what the GPU's driver said. One of newer software is not known here."""
+        xid = self.resources.get("xid")
+        if xid in XIDS:
+            said, action = XIDS[xid]
+            return Meaning(f"{said} (Xid {xid})", ACTIONS[action])
         return MEANINGS.get(self.category, MEANINGS[UNKNOWN])
 
     @property

@@ -22,8 +22,9 @@ from events.types import (
     ValidationMeasured,
     VersionRestored,
 )
+from projections.crashes import FOREIGN, INCURABLE
 
-VERSION = 3
+VERSION = 4
 
 #: How far a try got before step 1, in this order.
 PHASES = ("load", "tokenize", "eval", "step")
@@ -80,6 +81,7 @@ class Run:
     config_sha256: str
     attempt: int = 0  # trainer processes that loaded it, counted for ever
     tries: int = 0  # consecutive ones that got no further than an earlier one
+    kills: int = 0  # the same, but ended from outside
     reached: tuple[int, int] = (0, 0)  # furthest (step, phase) of the tries before
     phase: int = 0  # furthest phase of this try
     validations: tuple[Validation, ...] = ()  # hold-out, the newest four
@@ -133,8 +135,8 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return _set(state, run, phase=max(state.runs[run].phase, PHASES.index(phase)))
         case ProcessCrashed(run=str(run), category="disk_full") if run in state.runs:
             return _set(state, run, phase=0)  # no fault of the file: no try
-        case ProcessCrashed(run=str(run), step=step) if run in state.runs:
-            return _crashed(state, run, step or 0)
+        case ProcessCrashed(run=str(run)) as e if run in state.runs and e.category not in INCURABLE:
+            return _crashed(state, run, e)
         case ValidationMeasured() as e:
             return _validated(state, e, seq)
         case CheckpointSaved(global_step=global_step):
@@ -182,11 +184,13 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
     return replace(state, open=e.run, latest=e.run, runs=state.runs.set(e.run, run))
 
 
-def _crashed(state: Runs, run: str, step: int) -> Runs:
+def _crashed(state: Runs, run: str, e: ProcessCrashed) -> Runs:
     known = state.runs[run]
-    got = (step, known.phase)
+    got = (e.step or 0, known.phase)
     if got > known.reached:
-        return _set(state, run, reached=got, tries=0, phase=0)
+        return _set(state, run, reached=got, tries=0, kills=0, phase=0)
+    if e.category in FOREIGN:
+        return _set(state, run, kills=known.kills + 1, phase=0)
     return _set(state, run, tries=known.tries + 1, phase=0)
 
 

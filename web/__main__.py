@@ -12,7 +12,7 @@ from types import FrameType
 import uvicorn
 
 from db.engine import LogUnreadable
-from db.processes import RoleLock, RoleTaken, Stop, die_with_parent
+from db.processes import RoleLock, RoleTaken, Stop, die_with_parent, show_places_when_asked
 from db.workspace import Workspace, find
 from web.app import create_app
 from web.monitor import Monitor
@@ -69,6 +69,7 @@ def _bind(host: str, port: int) -> socket.socket:
 def main(arguments: list[str] | None = None) -> int:
     """Serve until asked to stop. Exit codes: 0 stopped, 1 failed, 2 usage, 3 refused, 98 port taken."""
     die_with_parent()
+    show_places_when_asked()
     parser = argparse.ArgumentParser(prog="python -m web", description="The monitor of one workspace.")
     parser.add_argument("--workspace", type=Path)
     parser.add_argument("--host", default="127.0.0.1")

@@ -47,10 +47,11 @@ class Monitor:
         self.present.curves(whole=False)
 
     async def beat(self) -> None:
-        """Say about once a second that this process lives."""
+        """Say about once a second that this process lives: that the loop turns and a reader answers."""
         heart, loop = Heartbeat(self.log, "monitor"), asyncio.get_running_loop()
         try:
             while True:
+                await self.run(lambda: None)
                 try:
                     await loop.run_in_executor(self._beats, lambda: heart.beat("idle", now=time.monotonic()))
                 except driver().OperationalError as error:

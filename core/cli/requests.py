@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from core.cli.terms import REFUSED, USAGE, fail, open_cli_log, show
+from core.cli.terms import FAILED, REFUSED, USAGE, fail, open_cli_log, show
 
 if TYPE_CHECKING:
     from db.workspace import Workspace
@@ -47,6 +47,8 @@ def ask(
 def act(workspace: "Workspace", log: "Log") -> bool:
     """Do the daemon's part with its lock, if nobody has it. True: done."""
     from core.jobs.arrange import arrange
+    from core.jobs.backup import backup
+    from core.jobs.consolidation import answer_consolidation
     from core.jobs.disk import Disk
     from core.jobs.dispatch import answer
     from core.jobs.service import Service
@@ -59,9 +61,12 @@ def act(workspace: "Workspace", log: "Log") -> bool:
             disk = Disk(workspace)
             answer(service)
             keep_versions(service)
+            answer_consolidation(service)
             arrange(service)
             if service.state().control.first("CleanRequested") is not None:
                 disk.care(service)
+            while service.state().control.first("BackupRequested") is not None and backup(service):
+                continue
     except RoleTaken:
         return False
     return True
@@ -75,10 +80,12 @@ def _somebody(workspace: "Workspace") -> bool:
 
 
 def answer_to(log: "Log", request: int) -> "Recorded | None":
-    """The fact that answers a request."""
+    """The fact that answers a request; one that only tells that the work began is none."""
+    from events.types import BackupStarted
     from projections.fold import FOLDED
 
-    for recorded in log.read(request, types=[cls for cls in FOLDED if "request" in cls.__dataclass_fields__]):
+    types = [c for c in FOLDED if "request" in c.__dataclass_fields__ and c is not BackupStarted]
+    for recorded in log.read(request, types=types):
         if getattr(recorded.event, "request", None) == request:
             return recorded
     return None
@@ -94,11 +101,13 @@ def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":
 
 
 def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, quiet: bool) -> None:
-    from events.types import DiskCleaned, RequestRefused
+    from events.types import BackupFailed, DiskCleaned, RequestRefused
 
     asked = type(fact).__name__
     if answer is not None and isinstance(answer.event, RequestRefused):
         fail(f"{asked.removesuffix('Requested').lower()} refused: {answer.event.reason}", REFUSED)
+    if answer is not None and isinstance(answer.event, BackupFailed):
+        fail(f"the backup {answer.event.backup} failed: {answer.event.reason}", FAILED)
     if quiet:
         return
     document: dict[str, Any] = {

@@ -7,7 +7,9 @@ message, and last the place. A message itself is never evidence that is kept: it
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from projections.crashes import MEANINGS, UNKNOWN, signature
+from events.types import AlertCleared, AlertRaised, Event, ProcessCrashed
+from projections.crashes import INCURABLE, MEANINGS, UNKNOWN, signature
+from projections.fold import State
 
 SIGNALS = {
     "SIGTERM": "stopped",
@@ -38,6 +40,7 @@ ERRNOS = {
 EXCEPTIONS = {
     "NonFinite": "non_finite",
     "ConfigInvalid": "bad_config",
+    "BaseMissing": "base_missing",
     "Refused": "refused",
     "BaseRefused": "refused",
     "LogUnreadable": "log_error",
@@ -114,6 +117,7 @@ class Evidence:
     phase: str | None = None
     frames: tuple[str, ...] = ()  # innermost last
     with_watchdog: bool = False  # nobody saw it end
+    hung: bool = False  # it stood still, and was ended for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +136,30 @@ def analyse(evidence: Evidence) -> Finding:
     return Finding(category, meaning.cause, meaning.advice, place)
 
 
+def alarm(state: State, crash: ProcessCrashed) -> list[Event]:
+    """The alert for a death that no further try cures. Without the monitor, training goes on."""
+    kind = f"fatal:{crash.role}"
+    if crash.category not in INCURABLE or kind in state.health.alerts:
+        return []
+    meaning = MEANINGS[crash.category]
+    detail = f"the {crash.role} cannot work: {meaning.cause} ({crash.error}). {meaning.advice}"
+    severity = "serious" if crash.role == "monitor" else "fatal"
+    return [AlertRaised(severity=severity, type=f"fatal:{crash.role}", detail=detail)]
+
+
+def relief(state: State, role: str, phase: str | None) -> list[Event]:
+    """The end of that alert: the process works again (its phase says so), or nothing is asked of it."""
+    if f"fatal:{role}" not in state.health.alerts:
+        return []
+    is_done = role == "trainer" and state.run.current is None
+    return [AlertCleared(type=f"fatal:{role}")] if is_done or phase not in (None, "load", "gone") else []
+
+
 def _category(evidence: Evidence) -> str:
     if evidence.with_watchdog:
         return "gone"
+    if evidence.hung:  # how it was ended is our own doing
+        return "timeout"
     if evidence.signal == "SIGKILL" and evidence.oom_kills:
         return "oom_killed"
     if evidence.signal is not None:

@@ -37,6 +37,8 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     CheckpointQuarantined,
 )
 
+KILLS_PER_TRY = 4
+
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -110,7 +112,10 @@ def _done(state: State, run: str) -> int:
 def wants_trainer(state: State) -> bool:
     """Is a run open that a trainer should be working on?"""
     run = state.run.current
-    if run is None or run.state != "open" or state.health.fatal is not None:
+    alerts = state.health.alerts.values()
+    # the trainer's own incurable death is tried again, seldom: that is how it is found to be mended
+    barred = any(alert.severity == "fatal" and alert.type != "fatal:trainer" for alert in alerts)
+    if run is None or run.state != "open" or barred:
         return False
     if state.control.first("SkipRequested") is not None:
         return False  # the daemon answers it while no trainer lives
@@ -118,9 +123,15 @@ def wants_trainer(state: State) -> bool:
 
 
 def is_hopeless(state: State) -> bool:
-    """Has the open run used up its tries without getting any further?"""
+    """Has the open run used up its tries without getting any further?
+
+    A kill from outside says little of the file: several count as one try, so that a bad day of the machine
+    costs no file, and a file that always ends in a kill is found all the same.
+    """
     run = state.run.current
-    return run is not None and run.tries >= int(run.config["max_attempts"])
+    if run is None:
+        return False
+    return run.tries + run.kills // KILLS_PER_TRY >= int(run.config["max_attempts"])
 
 
 def give_up(state: State) -> list[Event]:
@@ -143,8 +154,10 @@ def give_up(state: State) -> list[Event]:
     ]
 
 
-def restart_delay(crashes: int, progressed: bool) -> float:
+def restart_delay(crashes: int, progressed: bool, incurable: bool = False) -> float:
     """Seconds before a dead process is started again: soon at first, then 10 s doubling to 5 min."""
+    if incurable:
+        return 300.0
     if progressed or crashes <= 1:
         return 0.5
     return float(min(300.0, 10.0 * 2 ** (crashes - 2)))

@@ -15,6 +15,7 @@ from core.intake.report import Report, Tally, leaks
 from core.intake.template import END_OF_TEXT, Encoded, Renderer
 from core.intake.tokens import StoreDamaged, StoreWriter, TokenStore, store_key
 from core.settings import Settings
+from events.heartbeat import moved
 
 BLOCK_ROWS, BLOCK_CHARACTERS = 256, 1_000_000       # rows tokenized at a time: what memory is needed for
 
@@ -72,6 +73,7 @@ def _read_all(
             return
         for block in _blocks(lines, renderer, settings, tally):
             _take(block, renderer, settings, tally, writer)
+            moved()
             if progress is not None:
                 progress(lines.bytes_read, size)
     except FileTooLarge as error:
@@ -90,6 +92,8 @@ def _format(path: Path, progress: Progress | None, size: int) -> str:
     """The format of most rows, by a first pass over all of them."""
     seen: Counter[str] = Counter()
     for number, line in Lines(path):
+        if number % 5000 == 0:
+            moved()
         if progress is not None and number % 5000 == 0:
             progress(0, size)                   # a chance to stop; the pass that counts comes after
         try:

@@ -16,7 +16,7 @@ from core.jobs.showing import StatusFile
 from core.jobs.table import Inbox, Job, jobs, run, schedule
 from core.logbook import open_log
 from db.notes import leave_note
-from db.processes import RoleLock, RoleTaken, Stop, die_with_parent
+from db.processes import RoleLock, RoleTaken, Stop, die_with_parent, show_places_when_asked
 from db.reserve import is_full
 from db.workspace import Workspace
 
@@ -29,6 +29,7 @@ HALTED_SECONDS = 60.0
 def main() -> int:
     """Work until SIGTERM, or until idle."""
     die_with_parent()
+    show_places_when_asked()
     parser = argparse.ArgumentParser()
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("--until-idle", action="store_true")

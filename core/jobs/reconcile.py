@@ -1,12 +1,15 @@
 """Reconcile: hourly, what disk and log disagree about becomes a fact with a remedy. Nothing is repaired."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 from core.decide.drift import DEPENDS_ON, Finding, compare, unknown
-from core.inspection import inspect
+from core.files import CHUNK
+from core.inspection import Hash, inspect
 from core.jobs.service import Service
+from core.jobs.validate import Interrupted
 from projections.fold import State
 
 EVERY = 3600.0  # seconds
@@ -18,7 +21,7 @@ def reconcile(service: Service, settle: float = SETTLE, hour: int | None = None)
     """Look, and tell. What looks new is looked at twice: other jobs move files while this one looks.
 
     Names and sizes of everything; every byte of what an open drift speaks of, and of a part: each path has
-    its hour of the day (UTC), so all is read once a day.
+    its hour of the day (UTC), so all is read once a day. Raises Interrupted when the service stops meanwhile.
     """
     slot = datetime.now(UTC).hour if hour is None else hour
     state = service.state()
@@ -35,20 +38,25 @@ def reconcile(service: Service, settle: float = SETTLE, hour: int | None = None)
 
 
 def _look(service: Service, state: State, slot: int, also: set[str] | None = None) -> list[Finding]:
-    reads = _reads(service, state, slot, also or set())
+    told = {drift.path for drift in state.health.drifts} | (also or set())
+
+    def reads(path: str) -> Hash | None:
+        due = hour_of(path) == slot or any(one == path or one.startswith(f"{path}/") for one in told)
+        return partial(_sha256_of, service) if due else None
+
     problems = inspect(service.workspace, state, deep=False, reads=reads)
     return [Finding(p.kind, p.path or "", p.detail, p.remedy or "") for p in problems]
 
 
-def _reads(service: Service, state: State, slot: int, also: set[str]) -> Callable[[str], bool]:
-    told = {drift.path for drift in state.health.drifts} | also
-
-    def reads(path: str) -> bool:
-        if service.stop.is_set():
-            return False  # what is found now will not be used
-        return hour_of(path) == slot or any(one == path or one.startswith(f"{path}/") for one in told)
-
-    return reads
+def _sha256_of(service: Service, path: Path) -> str:
+    """Gigabytes must not hold up a stop. Raises Interrupted, OSError."""
+    digest = sha256()
+    with path.open("rb") as file:
+        while part := file.read(CHUNK):
+            if service.stop.is_set():
+                raise Interrupted
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def hour_of(path: str) -> int:

@@ -4,6 +4,7 @@ import json
 import os
 from typing import Any
 
+from core.decide.alerts import answers, of_machine
 from core.gpu import sample
 from core.jobs.disk import Disk
 from core.jobs.service import Service
@@ -19,12 +20,15 @@ class Samples:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._minute: list[dict[str, Any]] = []
+        self._cards = 0  # the most that have answered
         self.newest: dict[str, Any] = {}
 
     def take(self, service: Service) -> None:
         """One sample."""
         self.newest = sample(service.workspace.root) | {"usage": self._disk.usage(service)}
-        service.log.beat("daemon", os.getpid(), "idle", sample=json.dumps(self.newest))
+        beat(service, sample=json.dumps(self.newest))
+        self._cards = max(self._cards, sum(answers(card) for card in self.newest["gpu"]))
+        service.append(*of_machine(self.newest, self._cards, service.state().health.alerts))
         self._minute.append(_flat(self.newest))
         if len(self._minute) >= PER_FACT:
             columns = {key: [one.get(key) for one in self._minute] for key in self._minute[0]}
@@ -42,6 +46,7 @@ def _flat(newest: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def beat(service: Service) -> None:
-    """The daemon lives: written by the scheduler that does its work."""
-    service.log.beat("daemon", os.getpid(), "idle")
+def beat(service: Service, sample: str | None = None) -> None:
+    """The daemon lives, by the scheduler that does its work; its work moves only as the slowest job does."""
+    phase, move = service.progress.slowest()
+    service.log.beat("daemon", os.getpid(), phase, sample=sample, progress=move)

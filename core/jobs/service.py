@@ -7,6 +7,7 @@ from typing import Any
 
 from core.config import parse
 from core.intake.template import Renderer
+from core.jobs.progress import Progress
 from core.logbook import follow
 from core.settings import Settings
 from db.workspace import Workspace
@@ -25,6 +26,7 @@ class Service:
         self.workspace = workspace
         self.log = log
         self.stop = stop or threading.Event()
+        self.progress = Progress()
         self.places = threading.Lock()  # one job at a time moves files between folders
         self.deletions = threading.Lock()  # one job at a time deletes what was condemned
         self.fixing = threading.Lock()  # one job at a time checks the fixed validation set

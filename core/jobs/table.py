@@ -12,8 +12,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.decide import overfitting
 from core.decide.disk import ALERTS, waiting
+from core.jobs.alerts import Alerts
 from core.jobs.arrange import arrange
+from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
+from core.jobs.consolidation import Consolidation
 from core.jobs.disk import Disk
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
@@ -38,6 +41,7 @@ class Job:
     name: str
     every: float  # seconds
     work: Callable[[Service], object]
+    phase: str = "save"  # whose limit it has while it stands still: of work that waits for disks
 
 
 class Inbox:
@@ -67,20 +71,23 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     disk = Disk(service.workspace)
     return (
         Job("poll", RANGES["poll_interval"][0], inbox.poll),
-        Job("validate", 0.5, validate_all),
+        Job("validate", 0.5, validate_all, "tokenize"),
         Job("arrange", 0.3, arrange),
         Job("answer", 0.2, answer),
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
         Job("versions", 0.5, keep_versions),
-        Job("dispatch", 0.5, start_next),
+        Job("consolidation", 1.0, Consolidation().work),
+        Job("dispatch", 0.5, start_next, "tokenize"),
         Job("retention", 5.0, Retention().work),
         Job("reconcile", RECONCILE_EVERY, reconcile),
+        Job("backup", 5.0, Backups().turn),
         Job("configuration", 2.0, configuration),
-        Job("fixed set", 2.0, fixed_set),
+        Job("fixed set", 2.0, fixed_set, "tokenize"),
         Job("disk", 2.0, disk.care),
         Job("overfitting", 0.5, watch_overfitting),
         Job("samples", EVERY, Samples(disk).take),
+        Job("alerts", 2.0, Alerts(service).look),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),
         Job("snapshots", 60.0, Snapshots().take),
@@ -120,12 +127,12 @@ def run(service: Service, job: Job) -> None:
     """Do a job; what it raises becomes a fact and an alert, and the other jobs go on."""
     if service.stop.is_set():
         return
-    with contextlib.suppress(LogFull):  # nothing can be said: the age of the heartbeats tells
-        _run(service, job)
+    # where the log has no room nothing can be said: the age of the heartbeats tells
+    with service.progress.job(job.phase), contextlib.suppress(LogFull):
+        _run(service, job, f"job:{job.name}")
 
 
-def _run(service: Service, job: Job) -> None:
-    kind = f"job:{job.name}"
+def _run(service: Service, job: Job, kind: str) -> None:
     try:
         job.work(service)
     except Interrupted:

@@ -59,7 +59,7 @@ def check(service: Service, sha256: str) -> list[Event]:
             renderer=service.renderer(),
             settings=service.settings(),
             store=service.workspace.tokens,
-            progress=lambda done, size: _go_on(service),
+            progress=lambda *_: _go_on(service),
         )
     except FileNotFoundError:
         return []  # moved by hand a moment ago: the poll sees it

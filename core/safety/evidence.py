@@ -4,7 +4,9 @@ Places, classes and numbers only: no text that a row, a secret or the environmen
 """
 
 import builtins
+import contextlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +21,10 @@ TAIL = 65_536  # bytes of output that are looked at
 FRAME = re.compile(r'^  File "([^"\n]+)", line (\d+),? in ([\w.<>]+)$')
 ERROR = re.compile(r"^([A-Za-z_][\w.]*)(?::.*)?$")
 TRACE = "Traceback (most recent call last):"
+RECORD = re.compile(r"^\d+,\d+,(\d+),[^;\n]*;(.*)$", re.MULTILINE)
 FATAL = "(most recent call first):"
+#: A thread whose innermost call is one of these has nothing to do, or waits for another.
+WAITS = re.compile(r"/(threading|selectors|futures/thread)\.py:\d+ in ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,41 @@ def words(workspace: Workspace, role: str) -> Words:
     return output(workspace.notes / f"{role}.err")
 
 
-def output(path: Path) -> Words:
-    """The last trace in a process's output: Python's own, or faulthandler's after a fatal signal."""
+def written(path: Path) -> int:
+    """How many bytes a process's output has; 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def places(path: Path, after: int) -> tuple[str, ...]:
+    """Where a process stood when it was asked, innermost last: of its threads the one that is at work.
+
+    `after`: bytes of its output from before. That is the thread which was asked, the main one, unless that
+    only waits for others. Empty: it did not answer.
+    """
+    lines = _lines(path, after)
+    starts = [n for n, line in enumerate(lines) if line.endswith(FATAL)]
+    asked = [n for n in starts if lines[n].startswith("Current thread")]
+    stacks = [_fatal(lines[n + 1 :]).frames for n in (*asked, *starts)]
+    working = [frames for frames in stacks if frames and not WAITS.search(frames[-1])]
+    return next(iter((*working, *stacks)), ())
+
+
+def _lines(path: Path, after: int = 0) -> list[str]:
+    """The end of a process's output."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL))
-            lines = file.read().decode("utf-8", "replace").splitlines()
+            file.seek(max(after, path.stat().st_size - TAIL))
+            return file.read().decode("utf-8", "replace").splitlines()
     except OSError:
-        return Words()
+        return []
+
+
+def output(path: Path) -> Words:
+    """The last trace in a process's output: Python's own, or faulthandler's after a fatal signal."""
+    lines = _lines(path)
     starts = [n for n, line in enumerate(lines) if line == TRACE or line.endswith(FATAL)]
     if not starts:
         return Words()
@@ -80,7 +112,7 @@ def _class(name: str) -> tuple[str, ...] | None:
 
 def _fatal(lines: list[str]) -> Words:
     inside = next((n for n, line in enumerate(lines) if not line.startswith("  File ")), len(lines))
-    return Words(None, tuple(reversed(_frames(lines[:inside]))))
+    return Words(None, _frames(lines[:inside][::-1]))
 
 
 def _frames(lines: list[str]) -> tuple[str, ...]:
@@ -112,6 +144,24 @@ def resources(log: Log, now: int) -> dict[str, int]:
         found |= {f"gpu{index}_{key}": value for key, value in card.items() if key != "name"}
     found["sample_age_seconds"] = max(0, now - beat["at"]) // 1_000_000
     return {key: int(value) for key, value in found.items() if value is not None}
+
+
+def kernel_lines(since: float, path: Path = Path("/dev/kmsg")) -> str:
+    """What the kernel wrote after `since` (monotonic seconds); empty where this user may not read it.
+
+    A record is `priority,number,microseconds,flags;text` (the kernel's document on dev-kmsg).
+    """
+    found = []
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with contextlib.suppress(OSError), open(descriptor, "rb", buffering=0) as file:
+        while record := file.read(8192):  # None: nothing is left
+            for stamp, text in RECORD.findall(record.decode("utf-8", "replace")):
+                if int(stamp) / 1e6 >= since:
+                    found.append(text)
+    return "\n".join(found)
 
 
 def oom_kills(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:

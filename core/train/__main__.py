@@ -12,7 +12,7 @@ from pathlib import Path  # noqa: E402
 
 from core.decide.crash import PHRASES  # noqa: E402
 from db.notes import leave_note  # noqa: E402
-from db.processes import RoleLock, RoleTaken, Stop, die_with_parent  # noqa: E402
+from db.processes import RoleLock, RoleTaken, Stop, die_with_parent, show_places_when_asked  # noqa: E402
 from db.workspace import Workspace  # noqa: E402
 
 IDLE_SECONDS = 20.0
@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--idle-seconds", type=float, default=IDLE_SECONDS)
     given = parser.parse_args()
     die_with_parent()
+    show_places_when_asked()
     stop = Stop().install()
     workspace = Workspace(given.workspace.resolve())
     os.environ.update(workspace.environment())

@@ -1,17 +1,20 @@
 """What this process holds in memory: the model, its optimizer, and which resume point they equal."""
 
 import dataclasses
+import errno
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging
 
 from core.settings import Settings
 from core.train import attention, checkpoint, moments
 from core.train.packed import PackedModel
+from core.train.refusals import BaseMissing
 
 UNKNOWN = "unknown"  # steps were taken since the last resume point
 
@@ -53,9 +56,16 @@ def build(base: Path, settings: Settings) -> Memory:
     logging.disable_progress_bar()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     wanted = torch.bfloat16 if settings.precision == "pure_bf16" else torch.float32
-    network = AutoModelForCausalLM.from_pretrained(
-        base, dtype=wanted, local_files_only=True, use_safetensors=True
-    )
+    try:
+        network = AutoModelForCausalLM.from_pretrained(
+            base, dtype=wanted, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        if getattr(error, "errno", None) not in (None, errno.ENOENT):
+            raise  # the machine's trouble, not the model's
+        raise BaseMissing(
+            f"{base.name}: the base model cannot be loaded; put its files back as they were at the start"
+        ) from error
     network.to(device)
     with torch.no_grad():
         # out of the file's memory map, into torch's own: the same alignment in every process

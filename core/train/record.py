@@ -51,8 +51,8 @@ def facts_of(run: str, attempt: int, figures: list[Figures]) -> list[Event]:
 class Recorder:
     """Takes figures and progress from the loop; appends and beats from a thread of its own.
 
-    What goes wrong in the thread is raised at the loop's next call, so no step is trained unrecorded for
-    long.
+    The thread beats when the loop has moved since, and only then: it never speaks for one that stands still.
+    What goes wrong in it is raised at the loop's next call, so no step is trained unrecorded for long.
     """
 
     def __init__(self, log: Log, heartbeat: Heartbeat) -> None:

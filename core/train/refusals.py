@@ -23,6 +23,10 @@ class PlanDiffers(Refused):
     """The batches of the file are not those that the run was started with."""
 
 
+class BaseMissing(Refused):
+    """The base model's files are not there, or no longer what they were."""
+
+
 class SaveGivenUp(Refused):
     """There was no space for a resume point until the process was told to end."""
 

@@ -143,6 +143,7 @@ class Attempt:
             seed=self._settings.seed,
             folder=self._workspace.temporary,
             after_step=self._after_step,
+            moved=lambda: self._recorder.progress("step", self._place.step),
         ).train()
 
     def _works(self) -> Iterator[Work]:

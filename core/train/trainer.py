@@ -94,7 +94,10 @@ class _Queue(Iterable[dict[str, Work]]):
 
 
 class StepTrainer(Trainer):  # type: ignore[misc]
-    """One run's steps. `after_step` hears the figures of each and says whether to go on."""
+    """One run's steps. `after_step` hears the figures of each and says whether to go on.
+
+    `moved` is called after each micro-batch: a step of many of them is no hang.
+    """
 
     def __init__(
         self,
@@ -106,6 +109,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         seed: int,
         folder: Path,
         after_step: Callable[[Figures], bool],
+        moved: Callable[[], None] = lambda: None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -133,6 +137,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
+        self._moved = moved
         self._began = time.perf_counter()
         self._non_finite = 0
         self.figures: Figures | None = None
@@ -166,6 +171,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             total += sums.plain.detach() / trained
             if batch.bias is not None:
                 mass += sums.mass
+            self._moved()
         norm = self.accelerator.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         # the one wait for the device in a step
         loss_value, norm_value, *penalised = torch.stack([total, norm, objective, mass]).tolist()

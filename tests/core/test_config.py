@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from core.config import NOT_YET, ConfigInvalid, changes, digest, load, parse, plain
+from core.config import ConfigInvalid, changes, digest, load, parse, plain
 from core.settings import CHOICES, RANGES, Settings
 
 
@@ -40,6 +40,14 @@ from core.settings import CHOICES, RANGES, Settings
         ("backup", {"keep": {"best": 1}}, "last, daily, weekly, monthly"),
         ("backup", {"keep": {}}, "at least one"),
         ("backup", {"targte": "x"}, "backup.targte"),
+        ("backup", {"every_hours": 0}, "0 excluded"),
+        ("backup", {"every_hours": 1e9}, "8784"),
+        ("backup", {"every_hours": "often"}, "float"),
+        ("backup", {"target": " "}, "a folder of their own"),
+        ("backup", {"target": "."}, "a folder of their own"),
+        ("backup", {"target": "models/backups"}, "a folder of their own"),
+        ("backup", {"target": "backups/../queue"}, "a folder of their own"),
+        ("backup", {"target": "ftp://me:secret@host/store"}, "by the environment"),
         ("system_prompt", 5, "system_prompt"),
         ("fixed_validation", "", ".jsonl"),
         ("report_to", ["comet"], "'tensorboard', 'wandb', 'trackio', 'mlflow'"),
@@ -86,16 +94,11 @@ def test_every_choice_is_allowed(key: str) -> None:
         assert choice is getattr(parse({key: choice}), key) or choice == getattr(parse({key: choice}), key)
 
 
-def test_what_is_not_built_yet_is_refused_rather_than_ignored() -> None:
-    other: dict[str, Any] = {
-        "backup": {"every_hours": 1},
-    }
-
-    assert set(NOT_YET) <= other.keys()
-    for key in NOT_YET:
-        with pytest.raises(ConfigInvalid, match=f"{key}: not available"):
-            parse({key: other[key]})
-        assert Settings() == parse({key: plain(Settings())[key]})
+@pytest.mark.parametrize(
+    "target", ["backups", "safe/here", "/mnt/safe", "~/safe", "s3://bucket/safe", "memory://x"]
+)
+def test_a_place_of_their_own_is_a_fine_target_of_backups(target: str) -> None:
+    assert target == parse({"backup": {"target": target}}).backup.target
 
 
 def test_nothing_given_is_all_defaults() -> None:

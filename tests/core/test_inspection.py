@@ -114,7 +114,7 @@ def test_a_short_file_of_a_version_is_found_without_reading_a_byte_of_it(lived: 
     path.unlink()
     path.write_bytes(whole[:-1])
 
-    (problem,) = inspect(lived.workspace, lived.state(), deep=False, reads=lambda path: False)
+    (problem,) = inspect(lived.workspace, lived.state(), deep=False, reads=lambda path: None)
 
     assert ("version", "models/versions/v0001") == (problem.kind, problem.path)
     assert f"config.json has {len(whole) - 1} bytes, {len(whole)} were written" == problem.detail

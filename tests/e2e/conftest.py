@@ -23,7 +23,9 @@ CONFIG = {
     "disk_floor_gb": 0,
     "disk_target_gb": 0,
     "epochs": 2,
+    "fixed_validation": "fixed.jsonl",
 }
+SHARED = 4  # rows of the first file that stand in the fixed set
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory, demo_base: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory, base: Path, evertrain: Callable[..., object]) -> Path:
-    """A workspace with its settings and two files in the inbox, never served."""
+    """A workspace with its settings, a fixed set and two files in the inbox, never served."""
     from core.model.docstrings import harvest
 
     root = tmp_path_factory.mktemp("fresh") / "workspace"
@@ -48,6 +50,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, base: Path, evertrain: Calla
         rows = harvest(number * ROWS, ROWS)
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (root / "inbox" / f"file-{number}.jsonl").write_text(lines, encoding="utf-8")
+    fixed = [*harvest(ROWS, SHARED), *harvest(3 * ROWS, 3 * SHARED)]
+    (root / "fixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in fixed), encoding="utf-8")
     return root
 
 

@@ -42,6 +42,7 @@ class Stage:
         self.workspace = Workspace(root)
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
+        self.environment: dict[str, str] = {}
 
     def serve(self, *more: str, command: str = "serve") -> "subprocess.Popen[bytes]":
         """Start the service."""
@@ -59,7 +60,7 @@ class Stage:
                 str(self.port),
                 *more,
             ],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **self.environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -198,7 +199,7 @@ class Outcome:
     moments: str
     rng: str
     global_step: int
-    versions: list[tuple[str, str | None, str, int, str, float | None, float | None]]
+    versions: list[tuple[str, str | None, str, int, str, float | None, float | None, float | None]]
     queue: dict[str, str]
     rows: dict[str, tuple[int, int]]  # run → (rows trained, digest of which)
     status: str
@@ -229,7 +230,8 @@ def outcome(root: Path) -> Outcome:
         rng=event.rng_sha256,
         global_step=newest.global_step,
         versions=[
-            (v.id, v.parent, v.file, v.global_step, v.weights_sha256, v.loss, v.validation_loss)
+            (v.id, v.parent, v.file, v.global_step, v.weights_sha256, v.loss, v.validation_loss,
+             v.fixed_validation_loss)
             for v in versions
         ],
         queue={entry.name: entry.state for entry in state.queue.entries.values()},
@@ -262,7 +264,8 @@ def effective_rows(log: Log) -> dict[str, tuple[int, int]]:
 
 
 def expected_rows(stage: Stage) -> dict[str, tuple[int, int]]:
-    """What the token stores say should have been trained: every accepted row not held out, `epochs` times."""
+    """What the token stores say should have been trained, `epochs` times: every accepted row that is neither
+    held out nor in the fixed set."""
     from core.config import parse
     from core.decide.batches import digests, lay_out
     from core.intake.tokens import TokenStore
@@ -271,7 +274,9 @@ def expected_rows(stage: Stage) -> dict[str, tuple[int, int]]:
     for run in stage.state().run.runs.values():
         settings = parse(run.config)
         store = TokenStore.open(stage.workspace.tokens / run.store)
-        layout = lay_out(store.hashes, store.lengths, settings, sha256=run.sha256)
+        fixed = TokenStore.open(stage.workspace.tokens / run.fixed_store) if run.fixed_store else None
+        never = fixed.hashes if fixed is not None else None
+        layout = lay_out(store.hashes, store.lengths, settings, sha256=run.sha256, fixed=never)
         rows = layout.train_rows
         digest = digests(store.hashes, rows) * settings.epochs % 2**48
         found[run.id] = (len(rows) * settings.epochs, digest)

@@ -140,7 +140,8 @@ def test_the_commit_of_a_fact_is_its_anchor(log: Log) -> None:
 
 def test_what_runs_inside_the_append_commits_or_vanishes_with_it(tmp_path: Path) -> None:
     def inline(connection: Any, facts: Any) -> None:
-        connection.execute("INSERT INTO heartbeat VALUES (?, 1, 'x', NULL, 0, NULL)", (f"#{facts[0].seq}",))
+        row = (f"#{facts[0].seq}", 1, "x", 0)
+        connection.execute("INSERT INTO heartbeat (role, pid, phase, at) VALUES (?, ?, ?, ?)", row)
         if isinstance(facts[0].event, StopRequested):
             raise ValueError("no")
 

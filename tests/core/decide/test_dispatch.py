@@ -1,8 +1,11 @@
 """Which file trains next, from where, and when a run is given up."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.decide.dispatch import (
+    KILLS_PER_TRY,
     Measured,
     give_up,
     is_hopeless,
@@ -18,6 +21,7 @@ from events.types import (
     FilePlaced,
     FileReprioritized,
     PauseRequested,
+    ProcessCrashed,
     RestoreRequested,
     SkipRequested,
     StopRequested,
@@ -28,6 +32,7 @@ from events.types import (
     TrainingStopped,
     VersionRestored,
 )
+from projections.crashes import FOREIGN
 from tests.facts import sha, specimen
 from tests.projections.story import Tale
 
@@ -231,3 +236,41 @@ def test_a_given_up_run_stands_where_its_last_resume_point_is() -> None:
 def test_the_delay_before_a_restart_grows_to_five_minutes_unless_there_was_progress() -> None:
     assert [0.5, 10, 20, 40, 80, 160, 300, 300] == [restart_delay(n, False) for n in range(1, 9)]
     assert {0.5} == {restart_delay(n, True) for n in range(1, 9)}
+
+
+def killed(category: str, step: int) -> ProcessCrashed:
+    return ProcessCrashed(
+        role="trainer", pid=7, exit_code=None, signal="SIGKILL", error="killed by SIGKILL", run="r1",
+        step=step, category=category,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(FOREIGN), st.integers(0, 9)), max_size=5))
+def test_five_kills_from_outside_cost_no_file(kills: list[tuple[str, int]]) -> None:
+    tale = waiting("a")
+    tale.starts("a", "r1")
+    for category, step in kills:
+        tale.tell(killed(category, step))
+        assert wants_trainer(tale.state)
+
+
+def test_a_file_that_always_ends_in_a_kill_is_given_up_in_the_end() -> None:
+    tale = waiting("a")
+    tale.starts("a", "r1", config={"max_attempts": 3, "epochs": 1})
+    died = 0
+    while not is_hopeless(tale.state):
+        tale.tell(killed("process_killed", 3))
+        died += 1
+
+    assert 1 + 3 * KILLS_PER_TRY == died
+
+
+def test_a_trainers_own_fatal_alert_does_not_keep_it_from_being_tried_again() -> None:
+    tale = waiting("a")
+    tale.starts("a", "r1")
+    tale.tell(AlertRaised(severity="fatal", type="fatal:trainer", detail="a package is missing"))
+    own = wants_trainer(tale.state)
+    tale.tell(AlertRaised(severity="fatal", type="base", detail="damaged"))
+
+    assert (True, False) == (own, wants_trainer(tale.state))
+    assert {300.0} == {restart_delay(n, False, incurable=True) for n in range(1, 9)}

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from core.inspection import inspect
-from core.jobs.reconcile import hour_of, reconcile
+from core.jobs.reconcile import NEVER, hour_of, reconcile
 from core.jobs.retention import retention
 from core.jobs.service import Service
+from core.jobs.validate import Interrupted
 from core.logbook import open_log
 from db.workspace import Workspace
 from events.types import CheckpointQuarantined, DriftCleared, DriftFound
@@ -206,10 +207,12 @@ def test_what_another_job_was_about_to_take_in_is_not_told(lived: Service) -> No
     assert [] == facts(lived, DriftFound)
 
 
-def test_a_service_that_stops_says_nothing(lived: Service) -> None:
-    shutil.rmtree(lived.workspace.root / VERSION)
+def test_a_service_that_stops_says_nothing_and_reads_no_further(lived: Service) -> None:
+    shutil.rmtree(lived.workspace.root / POINT)
     lived.stop.set()
-    reconcile(lived)
+    reconcile(lived, hour=NEVER)
+    with pytest.raises(Interrupted):
+        reconcile(lived, hour=hour_of(VERSION))
 
     assert [] == facts(lived, DriftFound)
 

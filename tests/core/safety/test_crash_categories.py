@@ -9,7 +9,7 @@ import pytest
 
 from core.jobs.service import Service
 from core.safety.children import Child, ending
-from core.safety.evidence import oom_kills
+from core.safety.evidence import kernel_lines, oom_kills
 from events.codec import encode
 from events.types import ProcessCrashed
 from projections.crashes import MEANINGS
@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 ELSEWHERE = {
     "oom_killed": "the counters are read below; the weighing in tests/core/decide/test_crash.py",
     "gone": "tests/e2e/test_kills.py kills the whole service",
+    "base_missing": "a real trainer, in tests/core/train/test_process.py",
     "non_finite": "a real training, in tests/core/train/test_trainer.py",
 }
 
@@ -125,3 +126,16 @@ def test_the_kernel_is_asked_about_our_own_group_first(tmp_path: Path, group: st
 
 def test_this_kernel_tells_its_count() -> None:
     assert oom_kills() is not None
+
+
+def test_what_the_kernel_said_since_then_is_read_where_that_is_allowed(tmp_path: Path) -> None:
+    log = tmp_path / "kmsg"
+    log.write_text(
+        "6,1,5000000,-;NVRM: Xid (PCI:0000:3b:00): 31, old\n"
+        " SUBSYSTEM=pci\n"
+        "3,2,9000000,-;NVRM: Xid (PCI:0000:3b:00): 79, pid=1; name=x\n",
+        encoding="utf-8",
+    )
+
+    assert "NVRM: Xid (PCI:0000:3b:00): 79, pid=1; name=x" == kernel_lines(6.0, log)
+    assert "" == kernel_lines(0.0, tmp_path / "none")

@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from core.decide.crash import Evidence, analyse
+from core.safety.evidence import words
 from core.train.__main__ import serve
 from db.notes import read_note
 from db.processes import RoleLock, Stop
@@ -84,4 +86,7 @@ def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> No
     (stand.workspace.models / "tiny").mkdir()
 
     assert 1 == serve(stand.workspace, Stop(), 0.0)
+    said = words(stand.workspace, "trainer")
     assert [] == stand.facts(AttemptStarted)
+    assert "base_missing" == analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category
+    assert "put its files back" in str(said.error)

@@ -1,0 +1,272 @@
+"""Backup: taken, read back, restored on trial and only then counted; deleted when condemned or failed."""
+
+import shutil
+import time
+from collections.abc import Callable
+from hashlib import sha256 as sha256_of_bytes
+from pathlib import Path
+
+from core.decide import backup as decide
+from core.decide.retention import DEPENDS_ON as RETIRE_ON
+from core.decide.retention import retire_backups
+from core.jobs.packing import BaseDamaged, Damaged, Packed, Shifting, pack
+from core.jobs.service import Service
+from core.jobs.validate import Interrupted
+from core.logbook import state_at
+from core.store.manifest import Manifest, ManifestDamaged
+from core.store.objects import Store, manifest_name
+from core.store.places import Changed, StoreFailed
+from core.store.restoring import Flaw, clear, rehearse
+from events.log import now_us
+from events.types import (
+    AlertCleared,
+    AlertRaised,
+    BackupDeleted,
+    BackupStarted,
+    BackupTaken,
+    DriftFound,
+    Event,
+)
+from projections.fold import State, digest
+from projections.storage import Backup
+
+#: How often the files may shift under it before a backup gives up for now.
+TRIES = 5
+AGAIN_SECONDS = 600.0
+
+
+class BackupUnsound(Exception):
+    """What came back from the store is not what went in."""
+
+
+class Backups:
+    """The job; remembers when a target that could not be reached may be asked again."""
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    def turn(self, service: Service) -> None:
+        """Finish what a crash cut short, or begin what is due; then delete what may go."""
+        if backup(service):
+            self._not_before = 0.0
+            keep = service.settings().backup.keep
+            service.decide(lambda state: retire_backups(state, keep), RETIRE_ON)
+        if time.monotonic() >= self._not_before and not delete(service):
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+
+
+def backup(service: Service) -> bool:
+    """Take the backup that is under way, or the one that begins now. True: there was one."""
+    if not service.state().storage.backups_in(*decide.UNDER_WAY):
+        service.decide(lambda state: decide.begin(state, now_us()), decide.DEPENDS_ON)
+    under_way = service.state().storage.backups_in(*decide.UNDER_WAY)
+    scratch = service.workspace.temporary / "backup"
+    if not under_way:
+        _remove(scratch)  # what a kill left of one that had ended
+        return False
+    one = under_way[0]
+    request = _request(service, one)
+    began = time.monotonic()
+    try:
+        if decide.is_hopeless(service.state(), one):
+            raise BackupUnsound(f"the daemon died {decide.MOST_DEATHS} times while it was taken")
+        _take(service, one, clear(scratch))
+    except Interrupted:
+        raise
+    except Exception as error:  # whatever a file system of somebody's making raises: a fact, and another try
+        reason = _reason(error)
+        _end(service, lambda state: decide.failed(state, one.id, reason, request))
+    else:
+        seconds = round(time.monotonic() - began, 3)
+        _end(service, lambda state: decide.verified(state, one.id, seconds, request))
+    finally:
+        _remove(scratch)
+    return True
+
+
+def _remove(scratch: Path) -> None:
+    if scratch.is_dir():
+        shutil.rmtree(scratch)
+
+
+def _end(service: Service, question: Callable[[State], list[Event]]) -> None:
+    service.decide(question, decide.ENDS_ON)
+
+
+def _request(service: Service, one: Backup) -> int | None:
+    recorded = service.log.get(one.started)
+    return recorded.event.request if recorded and isinstance(recorded.event, BackupStarted) else None
+
+
+def _reason(error: Exception) -> str:
+    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged | Damaged)
+    return (str(error) if known else f"{type(error).__name__}: {error}")[:400]
+
+
+# -- take ------------------------------------------------------------------------------------------------
+
+
+def _take(service: Service, one: Backup, scratch: Path) -> None:
+    """Everything up to the proof; what is there already is not written again. Raises what goes wrong."""
+    store = Store.at(one.target, service.workspace.root)
+    manifest, added = _whole(service, store, one), 0
+    if manifest is None:
+        manifest, added = _write(service, store, one, scratch)
+    if one.state == "writing":
+        _tell_taken(service, store, one, manifest, added)
+    expected = digest(state_at(service.log, manifest.log[0]))
+    flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
+    if flaws and _mend(service, store, one, scratch, flaws):
+        flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
+    if flaws:
+        raise BackupUnsound(f"restored on trial, {flaws[0]}")
+
+
+def _whole(service: Service, store: Store, one: Backup) -> Manifest | None:
+    """The manifest of this very backup, if a crash came after it was placed."""
+    if store.where.size(manifest_name(one.id)) is None:
+        return None
+    found = store.manifest(one.id)
+    if not _is_ours(service, one, found):
+        raise StoreFailed(
+            f"{one.target} holds another workspace's {one.id}: give this one a backup.target of its own"
+        )
+    return found
+
+
+def _is_ours(service: Service, one: Backup, manifest: Manifest) -> bool:
+    """Did this log begin it, or does another workspace use the same target?"""
+    return manifest.started == (one.started, service.log.commit_of(one.started)[1].hex())
+
+
+def _write(service: Service, store: Store, one: Backup, scratch: Path) -> tuple[Manifest, int]:
+    """Plan, objects, manifest; gives the bytes that were new, too.
+
+    What shifts meanwhile is looked at again; what is damaged stays out, visibly.
+    """
+    without: frozenset[str] = frozenset()
+    for _ in range(TRIES):
+        try:
+            packed = pack(service, one, scratch, without)
+            added = _put(service, store, packed)
+        except Shifting:
+            continue
+        except Damaged as damage:
+            if _is_kept(service.state(), damage.path):
+                without |= {damage.path}
+                _tell_damage(service, damage)
+            continue
+        store.complete(packed.manifest)
+        return packed.manifest, added
+    raise BackupUnsound("files went or changed under every look: it is tried again later")
+
+
+def _put(service: Service, store: Store, packed: Packed) -> int:
+    """Write the objects that are not there yet; gives their bytes."""
+    store.plan(packed.manifest)
+    added = 0
+    for sha256, size in packed.manifest.objects.items():
+        if store.has(sha256, size):
+            continue
+        try:
+            store.put(sha256, packed.sources[sha256], _go_on(service))
+        except (Changed, FileNotFoundError) as error:
+            if sha256 in packed.owners:
+                raise Damaged(packed.owners[sha256], str(error)) from error
+            raise Shifting(str(error)) from error
+        added += size
+    return added
+
+
+def _is_kept(state: State, path: str) -> bool:
+    """Should these files be there, or did a job take them away meanwhile?"""
+    kept = {known.path for known in state.versions} | {point.path for point in state.storage.usable}
+    return path in kept | {entry.placed for entry in state.queue.entries.values() if not entry.lost}
+
+
+def _tell_damage(service: Service, damage: Damaged) -> None:
+    known = {(drift.kind, drift.path) for drift in service.state().health.drifts}
+    if ("damaged", damage.path) not in known:
+        service.append(
+            DriftFound(
+                kind="damaged",
+                path=damage.path,
+                detail=f"{damage.what}: it is not in the new backup",
+                remedy="run `evertrain verify --deep`; an older backup may have it whole",
+            )
+        )
+
+
+def _tell_taken(service: Service, store: Store, one: Backup, manifest: Manifest, added: int) -> None:
+    service.append(
+        BackupTaken(
+            backup=one.id,
+            target=one.target,
+            manifest_sha256=sha256_of_bytes(store.raw(one.id)).hexdigest(),
+            versions=manifest.versions,
+            checkpoints=manifest.checkpoints,
+            log_seq=manifest.log[0],
+            log_hash=manifest.log[1],
+            objects=len(manifest.objects),
+            size_bytes=manifest.size_bytes,
+            added_bytes=added,
+            seconds=round(max(0, now_us() - one.at) / 1e6, 3),
+        )
+    )
+
+
+def _mend(service: Service, store: Store, one: Backup, scratch: Path, flaws: list[Flaw]) -> bool:
+    """Write damaged objects anew from live files that still have their bytes. True: some were."""
+    damaged = {flaw.sha256 for flaw in flaws if flaw.sha256 is not None}
+    if not damaged:
+        return False
+    sources = pack(service, one, scratch, frozenset()).sources
+    for sha256 in sorted(damaged & sources.keys()):
+        store.put(sha256, sources[sha256], _go_on(service))
+    return not damaged.isdisjoint(sources)
+
+
+def _go_on(service: Service) -> Callable[[], None]:
+    def go_on() -> None:
+        if service.stop.is_set():
+            raise Interrupted
+
+    return go_on
+
+
+# -- delete ----------------------------------------------------------------------------------------------
+
+
+def delete(service: Service) -> bool:
+    """Delete condemned and failed backups: the manifest, then what nothing names any more, then the fact.
+
+    Finishes what a crash cut short; takes no space. False: a target could not be reached.
+    """
+    with service.deletions:
+        return all(_delete(service, one) for one in decide.doomed(service.state()))
+
+
+def _delete(service: Service, one: Backup) -> bool:
+    undeletable = f"the backup {one.id} could not be deleted"
+    raised = service.state().health.alerts.get("backup")
+    try:
+        store = Store.at(one.target, service.workspace.root)
+        if not _is_strange(service, store, one):
+            store.drop(one.id)
+        freed = store.sweep()
+    except (StoreFailed, OSError) as error:
+        if raised is None:
+            detail = f"{undeletable}: {_reason(error)}"
+            service.append(AlertRaised(severity="warning", type="backup", detail=detail))
+        return False
+    calm = [AlertCleared(type="backup")] if raised and raised.detail.startswith(undeletable) else []
+    service.append(BackupDeleted(backup=one.id, freed_bytes=freed), *calm)
+    return True
+
+
+def _is_strange(service: Service, store: Store, one: Backup) -> bool:
+    """Does another workspace's backup stand under this name? One that cannot be read is taken for ours."""
+    try:
+        return not _is_ours(service, one, store.manifest(one.id))
+    except ManifestDamaged:
+        return False

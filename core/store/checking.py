@@ -1,0 +1,67 @@
+"""Checking: is every byte of the backups still what was written?"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.store.manifest import Manifest, ManifestDamaged
+from core.store.objects import Store, manifest_name, object_name
+from core.store.places import GoOn, is_local, proceed
+from events.verify import Problem
+from projections.fold import State
+from projections.storage import Backup
+
+#: What can be restored, or could be.
+WHOLE = ("taken", "verified", "damaged")
+
+
+class Check:
+    """Reads each object of a store once, however many backups it belongs to."""
+
+    def __init__(self, store: Store, go_on: GoOn = proceed) -> None:
+        self.store = store
+        self._go_on = go_on
+        self._known: dict[str, str | None] = {}
+
+    def problems(self, backup: str, manifest_sha256: str | None) -> Iterator[tuple[str, str]]:
+        """(name in the store, what is wrong). `manifest_sha256`: what the log says, where there is a log."""
+        name = manifest_name(backup)
+        try:
+            manifest = self.store.manifest(backup)
+            raw = self.store.raw(backup)
+        except (ManifestDamaged, FileNotFoundError) as error:
+            yield name, str(error)
+            return
+        if manifest_sha256 is not None and hashlib.sha256(raw).hexdigest() != manifest_sha256:
+            yield name, "is not the manifest that the log knows"
+            return
+        yield from self._objects(manifest)
+
+    def _objects(self, manifest: Manifest) -> Iterator[tuple[str, str]]:
+        named: dict[str, list[str]] = {}
+        for file, entry in sorted(manifest.files.items()):
+            named.setdefault(entry.sha256, []).append(file)
+        for sha256, size in manifest.objects.items():
+            if sha256 not in self._known:
+                self._known[sha256] = self.store.problem(sha256, size, self._go_on)
+            if (problem := self._known[sha256]) is not None:
+                yield object_name(sha256), f"{problem} ({', '.join(named[sha256])})"
+
+
+def backup_problems(root: Path, state: State) -> Iterator[Problem]:
+    """What is wrong with the backups on this machine; every byte is read. Those elsewhere are left out."""
+    here = tuple(b for b in state.storage.backups_in(*WHOLE) if is_local(b.target))
+    for backup, problems in check_all(root, here):
+        for name, detail in problems:
+            yield Problem("backup", backup.started, f"{backup.target}/{name}", f"{backup.id}: {detail}")
+
+
+def check_all(
+    root: Path, backups: tuple[Backup, ...], go_on: GoOn = proceed
+) -> Iterator[tuple[Backup, list[tuple[str, str]]]]:
+    """Each backup with what is wrong with it. Raises StoreFailed for a target that cannot be reached."""
+    checks: dict[str, Check] = {}
+    for backup in backups:
+        if backup.target not in checks:
+            checks[backup.target] = Check(Store.at(backup.target, root), go_on)
+        yield backup, list(checks[backup.target].problems(backup.id, backup.manifest_sha256))
