@@ -100,7 +100,8 @@ def connect(
         if is_full(error, path):
             raise LogFull(path) from error  # its WAL's shared memory found no room: nothing is damaged
         raise LogDamaged(
-            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
+            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup: "
+            "`evertrain backup restore NEW_FOLDER --target FOLDER_OF_BACKUPS`."
         ) from error
     except LogUnreadable:
         connection.close()

@@ -73,10 +73,13 @@ def test_a_save_waits_for_space_and_the_run_comes_to_the_same_bits(
     disk.fill(leave=leave)
     seen: list[object] = []
 
+    def phase() -> str:
+        return str(cramped.log.heartbeats()["trainer"]["phase"])
+
     def look_and_relieve() -> None:
-        beat = cramped.log.heartbeats()["trainer"]
+        cramped.wait_for(lambda: phase() == "save")
         left = [path.name for path in cramped.workspace.current_model.iterdir()]
-        seen.extend([beat["phase"], left, cramped.facts(CheckpointSaved)])
+        seen.extend([phase(), left, cramped.facts(CheckpointSaved)])
         disk.relieve()
 
     watcher = once(cramped, AlertRaised, look_and_relieve)
