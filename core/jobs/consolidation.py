@@ -5,7 +5,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from core.config import parse
 from core.decide import card
@@ -34,7 +37,8 @@ class ReleaseFailed(Exception):
 class Consolidation:
     """The daemon's job: what was asked for, and what is due."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], int] = now_us) -> None:
+        self._clock = clock  # µs
         self._failed: str | None = None
         self._not_before = 0.0  # monotonic
 
@@ -44,7 +48,7 @@ class Consolidation:
         now = time.monotonic()
         if now >= self._not_before and not service.stop.is_set():
             self._failed = None
-            if decide.is_due(service.state(), now_us()):
+            if decide.is_due(service.state(), self._clock()):
                 self._failed = _make(service, None)
                 if self._failed is not None:
                     self._not_before = now + AGAIN_SECONDS
@@ -112,8 +116,12 @@ def _compute(service: Service, plan: Plan, partial: Path) -> str | None:
             env={**os.environ, **workspace.environment(), PARENT: str(os.getpid())},
             stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, close_fds=True,
         )  # fmt: skip
+    busy = _worked(child.pid)
     try:
         while child.poll() is None:
+            if (now := _worked(child.pid)) != busy:
+                busy = now
+                service.progress.moved()  # it computes: this job waits, but nothing stands still
             if service.stop.wait(0.05):
                 return None  # asked again by the next service: the request stays
     finally:
@@ -124,6 +132,14 @@ def _compute(service: Service, plan: Plan, partial: Path) -> str | None:
         told = [line.removeprefix(MARK) for line in said if line.startswith(MARK)]
         return told[-1] if told else f"its process ended with {child.returncode}"
     return _problem(partial, workspace.root / plan.points[0].path)
+
+
+def _worked(pid: int) -> float:
+    """Seconds of processor time that a process has used so far; 0 when it is gone."""
+    try:
+        return float(sum(psutil.Process(pid).cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return 0.0
 
 
 def _problem(partial: Path, source: Path) -> str | None:

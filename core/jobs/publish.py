@@ -12,6 +12,7 @@ from core.decide import card, generation, versions
 from core.files import fsync_file, fsync_folder, link_or_copy, sha256_of, write_atomic
 from core.jobs.service import Service
 from core.settings import Settings
+from core.space import ensure_room
 from events.types import DriftFound
 from projections.fold import State
 from projections.versions import Due
@@ -30,6 +31,7 @@ FROM_BASE = (
     "merges.txt",
 )
 MANIFEST = "manifest.json"
+BESIDE_WEIGHTS = 1 << 20  # bytes of what is written with the weights, which are linked
 #: The model card.
 CARD = "README.md"
 MARKER = "evertrain.json"
@@ -52,6 +54,7 @@ def _publish(service: Service) -> None:
     due = state.versions.due[0]
     folder = service.workspace.versions / state.versions.next_id
     partial = staging(folder)
+    ensure_room(service.workspace, f"the version {folder.name}", BESIDE_WEIGHTS)
     run = state.run.runs[due.event.run]
     settings = parse(run.config)
     fill(partial, service.workspace.root / due.event.checkpoint, service.base())

@@ -7,8 +7,12 @@ from core.intake.report import Report
 from core.intake.validate import examine
 from core.jobs.arrange import report_cache
 from core.jobs.service import Service
+from core.space import ensure_room
 from events.log import Conflict
 from events.types import Event, FileQueued, FileRejected, FileRemoved, FileReprioritized, FileValidated
+
+#: Of a token store, by byte of text: five for each token, which is rarely shorter than three characters.
+TOKEN_BYTES = 2
 
 
 class Interrupted(Exception):
@@ -46,6 +50,8 @@ def check(service: Service, sha256: str) -> list[Event]:
     """Examine a file where it lies: validated and queued, or rejected. An error inside the check rejects."""
     entry = service.state().queue.entries[sha256]
     assert entry.placed is not None
+    size = service.state().inbox.files[sha256].size_bytes
+    ensure_room(service.workspace, f"the tokens of {entry.name}", TOKEN_BYTES * size)
     try:
         report = examine(
             service.workspace.root / entry.placed,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from core.decide.consolidation import plan
+from core.decide.consolidation import IDLE_US, plan
 from core.files import sha256_of
 from core.inspection import folder_problems, inspect
 from core.jobs.arrange import arrange
-from core.jobs.consolidation import Consolidation, answer_consolidation, publish_release
+from core.jobs.consolidation import (
+    Consolidation,
+    ReleaseFailed,
+    answer_consolidation,
+    publish_release,
+)
 from core.jobs.dispatch import start_next
 from core.jobs.publish import publish
 from core.jobs.service import Service
 from core.logbook import open_log
 from core.model.consolidation import consolidate
 from db.workspace import Workspace
+from events.log import now_us
 from events.types import (
     CheckpointQuarantined,
     CheckpointSaved,
@@ -117,6 +124,46 @@ def test_a_damaged_source_is_quarantined_and_too_few_are_refused(kept: Service) 
     assert ["v0001", "v0002", "v0003"] == [path.name for path in sorted(kept.workspace.versions.iterdir())]
 
 
+def later() -> int:
+    """Two hours from now, in µs."""
+    return now_us() + 2 * IDLE_US
+
+
+def test_after_an_idle_hour_a_release_is_made_unasked_and_only_one(service: Service) -> None:
+    drop(service, "a.jsonl")
+    take_in(service)
+    train_one(service)
+    job, patient = Consolidation(), Consolidation(later)
+    job.work(service)
+    at_once = len(service.state().versions.order)
+    patient.work(service)
+    patient.work(service)
+    versions = service.state().versions
+
+    assert 1 == at_once
+    assert ["run", "release"] == [versions.versions[name].kind for name in versions.order]
+    assert "v0001" == versions.current == versions.versions["v0002"].parent
+
+
+@pytest.mark.chaos
+def test_an_unasked_one_that_fails_is_told_each_turn_and_not_tried_again_at_once(service: Service) -> None:
+    drop(service, "a.jsonl")
+    take_in(service)
+    train_one(service)
+    _fill_with_the_largest(service, service.state().storage.usable[0])
+    job = Consolidation(later)
+    told = []
+    for _ in range(2):
+        with pytest.raises(ReleaseFailed) as failure:
+            job.work(service)
+        told.append((str(failure.value), time.monotonic()))
+
+    assert "is not finite in bf16" in told[0][0]
+    assert told[0][0] == told[1][0]
+    assert told[1][1] - told[0][1] < 0.5  # no process was started
+
+
+@pytest.mark.chaos
 def test_what_the_process_says_is_the_reason_of_the_refusal(kept: Service) -> None:
     for point in reversed(kept.state().storage.usable[:2]):  # the newest stays the newest
         _fill_with_the_largest(kept, point)  # each is finite, their sum is not
