@@ -193,7 +193,7 @@ def test_sigterm_ends_the_monitor_while_somebody_looks(served: Served) -> None:
         took = time.monotonic() - begun
 
     assert 0 == code
-    assert took < 2
+    assert took < 8  # a stream that nobody ends would hold it for ever
 
 
 def test_the_monitor_says_that_it_lives_and_that_it_has_gone(story: Story, served: Served) -> None:
