@@ -9,6 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from core.jobs.backup import backup
+from core.jobs.consolidation import answer_consolidation
+from core.jobs.disk import Disk
 from core.jobs.service import Service
 from core.jobs.versions import keep_versions
 from core.logbook import open_log
@@ -16,11 +18,15 @@ from db.workspace import Workspace
 from events.types import (
     BackupRequested,
     BackupVerified,
+    CleanRequested,
+    ConsolidateRequested,
+    DiskCleaned,
     PinRequested,
     RequestRefused,
     RestoreRequested,
     UnpinRequested,
     VersionPinned,
+    VersionPublished,
     VersionRestored,
     VersionUnpinned,
 )
@@ -123,3 +129,26 @@ def test_a_backup_is_asked_for_and_shown_once_it_is_verified(service: Service, p
     assert "No backup yet" in before and f"A backup is asked for (#{asked.seq})" in waiting
     assert "b0001 verified" in after and "2 versions (v0001 … v0002)" in after
     assert "evertrain backup restore b0001 ./restored --target" in after
+
+
+def test_a_release_is_asked_for_and_shown_as_one(service: Service, person: Person) -> None:
+    answered = person.clicks("/versions", "/consolidate")
+    answer_consolidation(service)
+    (published,) = [e for e in facts(service, VersionPublished) if e.kind == "release"]
+    (asked,) = [r for r in service.log.read() if isinstance(r.event, ConsolidateRequested)]
+
+    assert 303 == answered and ("web", asked.seq) == (asked.actor, published.request)
+    assert "v0003" in person.reads("/versions") and "release" in person.reads("/versions/v0003")
+    assert "v0002" == service.state().versions.current
+
+
+def test_a_clean_up_is_asked_for_and_says_what_it_freed(service: Service, person: Person) -> None:
+    before = person.reads("/disk")
+    answered = person.clicks("/disk", "/disk/clean")
+    Disk(service.workspace).care(service)
+    (cleaned,) = facts(service, DiskCleaned)
+    (asked,) = [r for r in service.log.read() if isinstance(r.event, CleanRequested)]
+
+    assert 303 == answered and ("web", asked.seq) == (asked.actor, cleaned.request)
+    assert cleaned.kinds.get("tokens", 0) > 0
+    assert before != person.reads("/disk")

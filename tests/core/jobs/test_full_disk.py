@@ -12,8 +12,9 @@ import pytest
 from core.config import changes, digest
 from core.decide.disk import amount
 from core.files import sha256_of
-from core.inspection import folder_problems
+from core.inspection import folder_problems, inspect
 from core.jobs.arrange import arrange
+from core.jobs.backup import backup
 from core.jobs.disk import Disk
 from core.jobs.dispatch import start_next
 from core.jobs.publish import publish
@@ -26,6 +27,8 @@ from db.reserve import Reserve
 from db.workspace import Workspace
 from events.types import (
     AlertRaised,
+    BackupFailed,
+    BackupRequested,
     CheckpointDeleted,
     CleanRequested,
     ConfigChanged,
@@ -187,6 +190,32 @@ def test_publish(cramped: Cramped) -> None:
     assert [] == folder_problems(service.workspace.root / fact.path, fact.manifest_sha256)
     assert fact.weights_sha256 == sha256_of(service.workspace.current_model / "model.safetensors")
     assert {} == alerts(service)
+
+
+def test_backup(cramped: Cramped) -> None:
+    disk, service = cramped
+    drop(service, "a.jsonl", rows("a", 8))
+    take_in(service)
+    train_one(service)
+    backup(service)
+    (first,) = service.state().storage.backups_in()
+    service.append(BackupRequested())
+    disk.fill()
+    backup(service)
+    (failed,) = facts(service, BackupFailed)
+    told, at_once = alerts(service), backup(service)
+    shown = [one.id for one in service.state().storage.backups_in("taken", "verified")]
+    disk.relieve()
+    service.append(BackupRequested())
+    backup(service)
+    second = service.state().storage.backups_in("verified")[-1]
+
+    assert ("verified", "verified", False) == (first.state, second.state, at_once)
+    assert "No space left" in failed.reason and "No space left" in told["backup"]
+    assert [first.id] == shown
+    assert first.id < failed.backup < second.id
+    assert "backup" not in alerts(service)
+    assert [] == inspect(service.workspace, service.state(), deep=True)
 
 
 # -- the log -----------------------------------------------------------------------------------------
