@@ -159,12 +159,16 @@ def fsync_file(path: Path) -> None:
 def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
     """The file is the old one or the new one, never half of it."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with aside.open("wb") as file:
-        file.write(data)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(aside, path)
+    try:
+        with aside.open("wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError:
+        aside.unlink(missing_ok=True)  # on a full disk it would be in the way of everybody
+        raise
     if durable:
         fsync_folder(path.parent)
 
@@ -192,8 +196,12 @@ def link_or_copy(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP, errno.EMLINK):
             raise
-        shutil.copyfile(source, target)
-        fsync_file(target)
+        try:
+            shutil.copyfile(source, target)
+            fsync_file(target)
+        except OSError:
+            target.unlink(missing_ok=True)
+            raise
 
 
 def printable(name: str) -> str:

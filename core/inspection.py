@@ -34,7 +34,7 @@ _LOG = "stop the service, keep a copy of the workspace, and go on from the newes
 REMEDIES = {
     "file_missing": "put the file back where it lay, or drop it into the inbox again",
     "file_changed": "put back the bytes that came in; to train these, drop them into the inbox as a new file",
-    "file_unknown": "move it into the inbox to have it trained, or delete it",
+    "file_unknown": "move it into the inbox if it is to be trained, else out of the workspace",
     "version": _VERSION,
     "version_missing": _VERSION,
     "checkpoint": "none needed while an older resume point is whole: this one is set aside and goes in time",
@@ -68,11 +68,8 @@ def folder_problems(folder: Path, manifest_sha256: str, hash_of: Hash | None = s
     if hashlib.sha256(manifest).hexdigest() != manifest_sha256:
         return [f"{MANIFEST} is not the one the log knows"]
     files = json.loads(manifest)["files"]
-    found = [
-        problem for name, wanted in files.items() if (problem := _differs(folder / name, wanted, hash_of))
-    ]
-    strangers = sorted({path.name for path in folder.glob("*")} - files.keys() - {MANIFEST})
-    return found + [f"{name} does not belong there" for name in strangers]
+    found = (_differs(folder / name, wanted, hash_of) for name, wanted in files.items())
+    return [problem for problem in found if problem is not None]
 
 
 def _differs(path: Path, wanted: dict[str, Any], hash_of: Hash | None) -> str | None:
@@ -88,7 +85,7 @@ def _differs(path: Path, wanted: dict[str, Any], hash_of: Hash | None) -> str | 
 
 
 def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | None = None) -> list[Problem]:
-    """Files, versions, resume points, base model and, if `deep`, backups against the log.
+    """Files, versions, resume points, base model and backups against the log.
 
     Every byte of versions and resume points is read; `deep`: of everything; `reads`: of what it says.
     """
@@ -101,7 +98,7 @@ def inspect(workspace: Workspace, state: State, *, deep: bool, reads: Reads | No
         *_current_model(workspace, state, read),
         *_base_model(workspace, state, read),
         *_leftovers(workspace),
-        *(backup_problems(workspace.root, state) if deep else ()),
+        *backup_problems(workspace.root, state, lambda path: read(path) is not None),
     ]
     return [with_remedy(problem) for problem in found]
 
@@ -144,8 +141,22 @@ def _models(workspace: Workspace, state: State, read: Reads) -> Iterator[Problem
         folder = workspace.root / where
         if not folder.is_dir():
             yield Problem(f"{kind}_missing", seq, where, "the log knows a folder here")
-        elif problems := folder_problems(folder, manifest_sha256, read(where)):
+            continue
+        if problems := folder_problems(folder, manifest_sha256, read(where)):
             yield Problem(kind, seq, where, "; ".join(problems))
+        yield from _strangers_in_model(workspace, folder, kind)
+
+
+def _strangers_in_model(workspace: Workspace, folder: Path, kind: str) -> Iterator[Problem]:
+    """What was added to a folder: who loads it may read that too (an adapter's settings, say)."""
+    try:
+        known = {MANIFEST, *json.loads((folder / MANIFEST).read_bytes())["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # told as damage, or deleted a moment ago
+    for path in sorted(folder.glob("[!.]*")):
+        if path.name not in known:
+            detail = f"the {kind} was made without this file"
+            yield Problem("file_unknown", None, workspace.relative(path), detail)
 
 
 def _stranger_models(workspace: Workspace, state: State) -> Iterator[Problem]:

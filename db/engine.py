@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from db.reserve import LogFull, is_full
+
 T = TypeVar("T")
 
 #: 3.7.0–3.51.2 can lose commits when two connections write and checkpoint a WAL; these branches are repaired.
@@ -73,7 +75,7 @@ def connect(
     """A connection in autocommit mode (`isolation_level=None`): transactions begin by name only.
 
     Raises LogUnreadable when the file is missing or a pragma did not take effect, LogDamaged when it is no
-    database.
+    database, LogFull when the disk has no room to open it.
     """
     module = driver()
     if not create and not path.exists():
@@ -95,8 +97,11 @@ def connect(
             connection.execute("PRAGMA query_only=1")
     except damage() as error:
         connection.close()
+        if is_full(error, path):
+            raise LogFull(path) from error  # its WAL's shared memory found no room: nothing is damaged
         raise LogDamaged(
-            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup of the log."
+            f"{path} cannot be read ({error}). Stop evertrain and restore the newest backup: "
+            "`evertrain backup restore NEW_FOLDER --target FOLDER_OF_BACKUPS`."
         ) from error
     except LogUnreadable:
         connection.close()

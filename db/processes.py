@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+from db.reserve import is_full
+
 PR_SET_PDEATHSIG = 1
 PARENT = "EVERTRAIN_PARENT_PID"
 GLANCE_SECONDS = 0.5
@@ -51,7 +53,12 @@ class RoleLock:
                     raise RoleTaken(self.role, pid) from error
             time.sleep(0.01)
         os.ftruncate(file, 0)
-        os.pwrite(file, json.dumps({"pid": os.getpid(), "role": self.role}).encode(), 0)
+        try:
+            os.pwrite(file, json.dumps({"pid": os.getpid(), "role": self.role}).encode(), 0)
+        except OSError as error:
+            if not is_full(error):  # the lock is ours all the same; only our name is missing in it
+                os.close(file)
+                raise
         self._file = file
         return self
 

@@ -84,6 +84,11 @@ class Workspace:
     def quarantine(self) -> Path:
         return self.private / "quarantine"
 
+    @property
+    def reserve(self) -> Path:
+        """Space kept back for the log and the clean-up: see `db.reserve`."""
+        return self.private / "reserve"
+
     def folders(self) -> list[Path]:
         """Every folder that `lay_out` makes."""
         inbox = [self.inbox, *(self.inbox / p for p in PRIORITIES)]

@@ -4,11 +4,13 @@ A row says that a process lives (`at`) and, apart from that, whether its work mo
 that works is the only one that may make it move, so no side thread hides that it stands still.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from db.reserve import LogFull
 from events.log import Log
 
 
@@ -26,12 +28,14 @@ class Heartbeat:
         """Say what is being done; `now` is monotonic seconds. A new phase or a sample is written at once."""
         if phase != self._phase or now >= self._next or sample is not None:
             self._turns += 1
-            self._log.beat(self._role, os.getpid(), phase, step, sample, self._turns)
+            with contextlib.suppress(LogFull):  # no reason to die: the age of the last one tells
+                self._log.beat(self._role, os.getpid(), phase, step, sample, self._turns)
             self._phase, self._next = phase, now + self._every
 
     def gone(self) -> None:
         """The process ends."""
-        self._log.beat(self._role, os.getpid(), "gone")
+        with contextlib.suppress(LogFull):
+            self._log.beat(self._role, os.getpid(), "gone")
 
 
 _ears = threading.local()

@@ -1,5 +1,6 @@
 """The log: append, read, follow. Acknowledged means committed; what is committed never changes."""
 
+import contextlib
 import hashlib
 import random
 import threading
@@ -11,14 +12,19 @@ from typing import Any
 
 from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, immediate, retry_busy
 from db.migrate import migrate, schema_version
+from db.reserve import LogFull
 from events.chain import GENESIS, link
 from events.codec import decode, encode, stream_of
+from events.room import Room
 from events.types import Event, Recorded
 
 COLUMNS = "seq, at, actor, stream, type, version, causation, correlation, data"
 INSERT_EVENT = f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 INSERT_COMMIT = "INSERT INTO commit_log (first_seq, last_seq, at, prev_hash, hash) VALUES (?, ?, ?, ?, ?)"
 INSERT_COMMAND = "INSERT INTO command (key, first_seq, last_seq, request_hash, at) VALUES (?, ?, ?, ?, ?)"
+
+#: So long may the WAL grow, in pages, before it goes into the database: SQLite's own, and on a full disk.
+USUAL_PAGES, TIGHT_PAGES = 1000, 16
 
 #: Runs inside the appending transaction: keeps rows that must never lag behind (curves).
 Inline = Callable[[Any, Sequence[Recorded]], None]
@@ -40,6 +46,8 @@ def now_us() -> int:
 class Log:
     """One process's access to the log; safe between threads. `actor` signs what is appended.
 
+    On a full disk the reserve is given back and the append done again; see `events.room`.
+
     `busy_ms`: how long a write waits for another process's, each of its five times.
     """
 
@@ -56,9 +64,12 @@ class Log:
         self.actor = actor
         self._inline = inline
         self._lock = threading.Lock()
-        self._write = connect(path, create=create, busy_ms=busy_ms)
+        self.room = Room(path)
         try:
-            migrate(self._write)
+            self._write = self.room.make(lambda: connect(path, create=create, busy_ms=busy_ms))
+            self.room.make(lambda: migrate(self._write))
+        except LogFull:
+            raise
         except damage() as error:
             if busy(error):
                 raise
@@ -81,12 +92,15 @@ class Log:
 
         `unless` + `after`: refused with Conflict when a fact of these types is newer than `after`.
         `key`: the same key and facts again append nothing and give the first answer; other facts under it
-        raise KeyReused.
+        raise KeyReused. LogFull: the disk has no room for them, not even with the reserve.
         """
         if not facts:
             return []
         encoded = [(stream_of(f), type(f).__name__, type(f).VERSION, encode(f)) for f in facts]
         who = actor or self.actor
+        if self.room.was_tight():
+            with self._lock:
+                self._write.execute(f"PRAGMA wal_autocheckpoint={USUAL_PAGES}")
 
         def commit() -> list[int]:
             with self._lock, immediate(self._write) as db:
@@ -116,7 +130,17 @@ class Log:
                 return [row[0] for row in rows]
 
         # random: two writers that met once should not meet again
-        return retry_busy(commit, lambda n: time.sleep(random.uniform(0.05, 0.2) * (n + 1)))
+        return self.room.make(
+            lambda: retry_busy(commit, lambda n: time.sleep(random.uniform(0.05, 0.2) * (n + 1))),
+            self._relieve,
+        )
+
+    def _relieve(self) -> None:
+        """What the WAL holds goes into the database, now and often: it begins anew and need not grow."""
+        if hasattr(self, "_write"):
+            with contextlib.suppress(*damage()), self._lock:  # this may find no space either
+                self._write.execute(f"PRAGMA wal_autocheckpoint={TIGHT_PAGES}")
+                self._write.execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     @staticmethod
     def _head(db: Any) -> int:
@@ -151,7 +175,9 @@ class Log:
     def reader(self) -> Any:
         """This thread's own read-only connection."""
         if not hasattr(self._local, "connection"):
-            self._local.connection = connect(self.path, read_only=True)
+            self._local.connection = self.room.make(
+                lambda: connect(self.path, read_only=True)
+            )
         return self._local.connection
 
     def head(self) -> int:
@@ -258,19 +284,24 @@ class Log:
         sample: str | None = None,
         progress: int | None = None,
     ) -> None:
-        """Overwrite a role's heartbeat; the last sample stays unless a new one comes.
+        """Overwrite a role's heartbeat; the last sample stays unless a new one comes. Raises LogFull.
 
         `progress`: a number that changes when the work has moved, and only then.
         """
-        with self.transaction() as db:
-            db.execute(
-                "INSERT INTO heartbeat (role, pid, phase, step, at, sample, progress) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (role) DO UPDATE SET pid = excluded.pid, phase = excluded.phase, "
-                "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample), "
-                "progress = excluded.progress",
-                (role, pid, phase, step, now_us(), sample, progress),
-            )
+        values = (role, pid, phase, step, now_us(), sample, progress)
+
+        def overwrite() -> None:
+            with self.transaction() as db:
+                db.execute(
+                    "INSERT INTO heartbeat (role, pid, phase, step, at, sample, progress) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?) "
+                    "ON CONFLICT (role) DO UPDATE SET pid = excluded.pid, phase = excluded.phase, "
+                    "step = excluded.step, at = excluded.at, sample = COALESCE(excluded.sample, sample), "
+                    "progress = excluded.progress",
+                    values,
+                )
+
+        self.room.make(overwrite, self._relieve, waits=False)  # its age tells: nobody waits with it
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
         """role → {pid, phase, step, at, sample, progress}."""

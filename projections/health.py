@@ -69,6 +69,16 @@ class Health:
         """What a person must act on before anything moves again."""
         return next((alert for alert in self.alerts.values() if alert.severity == "fatal"), None)
 
+    def waiting(self, *, training: bool) -> Alert | None:
+        """What is waited for, that goes on by itself: an alert `waiting` or `waiting:…`, the oldest.
+
+        A run that is under way waits for its own save only; the others keep new work from starting.
+        """
+        kinds = [a for a in self.alerts.values() if a.type == "waiting" or a.type.startswith("waiting:")]
+        if training:
+            kinds = [alert for alert in kinds if alert.type == "waiting:save"]
+        return min(kinds, key=lambda alert: alert.seq, default=None)
+
 
 EMPTY = Health()
 

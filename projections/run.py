@@ -133,6 +133,8 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return _set(state, run, attempt=state.runs[run].attempt + 1)
         case PhaseEntered(run=str(run), phase=phase) if run in state.runs and phase in PHASES:
             return _set(state, run, phase=max(state.runs[run].phase, PHASES.index(phase)))
+        case ProcessCrashed(run=str(run), category="disk_full") if run in state.runs:
+            return _set(state, run, phase=0)  # no fault of the file: no try
         case ProcessCrashed(run=str(run)) as e if run in state.runs and e.category not in INCURABLE:
             return _crashed(state, run, e)
         case ValidationMeasured() as e:

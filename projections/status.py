@@ -100,7 +100,7 @@ def _status(state: State, heartbeats: Heartbeats, now: int) -> tuple[str, str | 
     busy = state.run.current is not None or state.queue.counts("validating", "waiting") > 0
     if busy and not serving:
         return "waiting", "no service is running on this workspace: start `evertrain serve`"
-    if (waiting := state.health.alerts.get("waiting")) is not None:
+    if (waiting := state.health.waiting(training=state.run.current is not None)) is not None:
         return "waiting", waiting.detail
     if state.run.current is not None:
         trainer = state.health.processes.get("trainer")

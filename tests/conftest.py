@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_disk import SmallDisk
+
 ROOT = Path(__file__).parent.parent
 
 #: Comma-separated names; a thing named here that is missing is a failure instead of a skip.
@@ -81,6 +83,29 @@ def demo_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from core.model.demo import make_base
 
     return make_base(tmp_path_factory.mktemp("base") / "tiny", seed=0)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
+    """Makes a file system of so many bytes, by mounting a tmpfs; skipped where that is not permitted."""
+    mounted: list[Path] = []
+
+    def make(size: int) -> SmallDisk:
+        root = tmp_path / f"disk-{len(mounted)}"
+        root.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "evertrain-test", str(root)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            missing("mount", "there is no `mount` here")
+        if done.returncode:
+            missing("mount", f"mounting a small disk is not permitted here: {done.stderr.strip()}")
+        mounted.append(root)
+        return SmallDisk(root)
+
+    yield make
+    for root in mounted:
+        subprocess.run(["umount", "-l", str(root)], check=True)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ RUN = (
 )  # fmt: skip
 
 
-async def _ask(
+async def ask(
     request: Request,
     form: dict[str, str],
     fact: Event,
@@ -68,20 +68,20 @@ async def _ask(
 
 
 async def pause(request: Request) -> Response:
-    return await _ask(request, await fields(request), PauseRequested(), pages.overview, "/", MODE)
+    return await ask(request, await fields(request), PauseRequested(), pages.overview, "/", MODE)
 
 
 async def resume(request: Request) -> Response:
-    return await _ask(request, await fields(request), ResumeRequested(), pages.overview, "/", MODE)
+    return await ask(request, await fields(request), ResumeRequested(), pages.overview, "/", MODE)
 
 
 async def stop(request: Request) -> Response:
-    return await _ask(request, await fields(request), StopRequested(), pages.overview, "/", MODE)
+    return await ask(request, await fields(request), StopRequested(), pages.overview, "/", MODE)
 
 
 async def skip(request: Request) -> Response:
     form = await fields(request)
-    return await _ask(request, form, SkipRequested(run=form.get("run") or None), pages.overview, "/", RUN)
+    return await ask(request, form, SkipRequested(run=form.get("run") or None), pages.overview, "/", RUN)
 
 
 async def move(request: Request) -> Response:
@@ -90,19 +90,28 @@ async def move(request: Request) -> Response:
     if priority not in PRIORITIES:
         raise BadForm(f"priority: {priority!r} is not one of {', '.join(PRIORITIES)}")
     fact = MoveRequested(sha256=await _file(request, form), priority=priority)
-    return await _ask(request, form, fact, pages.queue, "/queue")
+    return await _of_file(request, form, fact)
 
 
 async def remove(request: Request) -> Response:
     form = await fields(request)
     fact = RemoveRequested(sha256=await _file(request, form))
-    return await _ask(request, form, fact, pages.queue, "/queue")
+    return await _of_file(request, form, fact)
 
 
 async def retry(request: Request) -> Response:
     form = await fields(request)
     fact = RetryRequested(sha256=await _file(request, form))
-    return await _ask(request, form, fact, pages.queue, "/queue")
+    return await _of_file(request, form, fact)
+
+
+async def _of_file(
+    request: Request, form: dict[str, str], fact: MoveRequested | RemoveRequested | RetryRequested
+) -> Response:
+    """Ask, and go back to the page that asked: the queue, or the file's own."""
+    if form.get("page") != "file":
+        return await ask(request, form, fact, pages.queue, "/queue")
+    return await ask(request, form, fact, pages.queue, f"/files/{fact.sha256}")
 
 
 async def take(request: Request) -> Response:

@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from db.workspace import Workspace
-from web import actions, crashes, guard, pages
+from web import actions, crashes, guard, keeping_actions, keeping_pages, pages, training_pages
 from web.forms import BadForm
 from web.monitor import Monitor
 from web.render import page
@@ -26,10 +26,26 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route("/index.json", pages.overview_json),
     Route("/queue", pages.queue),
     Route("/queue.json", pages.queue_json),
-    Route("/versions", pages.versions),
-    Route("/versions.json", pages.versions_json),
-    Route("/versions/{id}.json", pages.version_json),
-    Route("/versions/{id}", pages.version),
+    Route("/runs", training_pages.runs),
+    Route("/runs.json", training_pages.runs_json),
+    Route("/runs/{id}.json", training_pages.run_json),
+    Route("/runs/{id}", training_pages.run),
+    Route("/files/{sha256}.json", training_pages.file_json),
+    Route("/files/{sha256}", training_pages.file),
+    Route("/versions", keeping_pages.versions),
+    Route("/versions.json", keeping_pages.versions_json),
+    Route("/versions/diff.json", keeping_pages.diff_json),
+    Route("/versions/diff", keeping_pages.diff),
+    Route("/versions/{id}/restore.json", keeping_pages.restore_json),
+    Route("/versions/{id}/restore", keeping_pages.restore),
+    Route("/versions/{id}.json", keeping_pages.version_json),
+    Route("/versions/{id}", keeping_pages.version),
+    Route("/backups", keeping_pages.backups),
+    Route("/backups.json", keeping_pages.backups_json),
+    Route("/disk", keeping_pages.disk),
+    Route("/disk.json", keeping_pages.disk_json),
+    Route("/system", keeping_pages.system),
+    Route("/system.json", keeping_pages.system_json),
     Route("/crashes", crashes.crashes),
     Route("/crashes.json", crashes.crashes_json),
     Route("/crashes/{id}/before.json", crashes.before_json),
@@ -49,6 +65,12 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route("/queue/remove", actions.remove, methods=["POST"]),
     Route("/queue/retry", actions.retry, methods=["POST"]),
     Route("/queue/upload", actions.take, methods=["POST"]),
+    Route("/versions/{id}/restore", keeping_actions.restore, methods=["POST"]),
+    Route("/versions/{id}/pin", keeping_actions.pin, methods=["POST"]),
+    Route("/versions/{id}/unpin", keeping_actions.unpin, methods=["POST"]),
+    Route("/consolidate", keeping_actions.consolidate, methods=["POST"]),
+    Route("/backups/now", keeping_actions.back_up, methods=["POST"]),
+    Route("/disk/clean", keeping_actions.clean, methods=["POST"]),
 )
 
 TITLES = {400: "Not understood", 404: "Not found", 405: "Not possible here", 500: "Something broke"}

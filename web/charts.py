@@ -23,7 +23,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that happened at a global step: `checkpoint`, `pause`, `crash` or `version`."""
+    """Something that happened at a step: `checkpoint`, `pause`, `crash`, `version` or `clean`."""
 
     kind: str
     step: int
@@ -36,9 +36,11 @@ class Chart:
     """What a template needs to draw one."""
 
     line: str  # mean of each column
+    earlier: str  # the means of stretches that were done again since
     band: str  # smallest to largest; empty where each column is one step
     dashed: str  # the measured points, joined
     dots: str
+    fixed: str  # the points of the second series
     ticks: tuple[str, ...]  # top to bottom, evenly spaced
     steps: tuple[str, ...]  # left to right, evenly spaced
     marks: tuple[Mark, ...]
@@ -52,20 +54,30 @@ def draw(
     marks: Sequence[Mark] = (),
     *,
     name: str,
+    earlier: Sequence[Sequence[Column]] = (),
+    fixed: Sequence[Point] = (),
     say: Callable[[float | None], str] = figure,
     tick: Callable[[float], str] = plain,
     ticks: int = 4,
+    place: Callable[[float], str] = count,
+    unit: str = "steps",
 ) -> Chart | None:
-    """A chart of `columns`, with `points` dashed over it; None when there is nothing to draw."""
+    """A chart of `columns`, with `points` dashed over it; None when there is nothing to draw.
+
+    `earlier`: stretches that were done again. `fixed`: a second series of points. `place` writes the numbers
+    of the horizontal axis, which are `unit`.
+    """
     known = [c for c in columns if c.n]
-    points = [p for p in points if math.isfinite(p.value)]
+    points, fixed = standing(points), standing(fixed)
     if not known and not points:
         return None
-    low = min([c.low for c in known] + [p.value for p in points])
-    high = max([c.high for c in known] + [p.value for p in points])
+    drawn = [*known, *(c for stretch in earlier for c in stretch if c.n)]
+    seen = [*points, *fixed]
+    low = min([c.low for c in drawn] + [p.value for p in seen])
+    high = max([c.high for c in drawn] + [p.value for p in seen])
     scale = nice(low, high, ticks)
-    first = min([c.first_step for c in known] + [p.step for p in points])
-    last = max([c.last_step for c in known] + [p.step for p in points])
+    first = min([c.first_step for c in drawn] + [p.step for p in seen])
+    last = max([c.last_step for c in drawn] + [p.step for p in seen])
 
     def x(step: float) -> int:
         return round((step - first) / max(1, last - first) * WIDTH)
@@ -76,16 +88,29 @@ def draw(
     places = [(x(p.step), y(p.value)) for p in points]
     return Chart(
         line=_line(columns, x, y),
+        earlier="".join(_line(stretch, x, y) for stretch in earlier),
         band=_band(columns, x, y) if any(c.high > c.low for c in known) else "",
         dashed=_path(places) if len(places) > 1 else "",
         dots="".join(f"M{a} {b}h0" for a, b in places) if len(places) <= DOTS else "",
+        fixed=_stroke([(x(p.step), y(p.value)) for p in fixed]) if fixed else "",
         ticks=tuple(tick(value) for value in reversed(scale)),
-        steps=tuple(count(first + (last - first) * n / 4) for n in range(5)) if last - first >= 4 else
-        (count(first), count(last)),
+        steps=tuple(place(first + (last - first) * n / 4) for n in range(5)) if last - first >= 4 else
+        (place(first), place(last)),
         marks=tuple(Mark(m.kind, m.step, m.label, x(m.step)) for m in marks if first <= m.step <= last),
-        summary=_summary(name, known, points, sum(c.nonfinite for c in columns), say),
-        rows=tuple(_rows(known, points, say)),
+        summary=_summary(name, known, points, sum(c.nonfinite for c in columns), say, place, unit),
+        rows=tuple(_rows(known, points, say, place)),
     )  # fmt: skip
+
+
+def standing(points: Sequence[Point]) -> list[Point]:
+    """The points that still stand, given in the log's order: one at an earlier step begins there anew."""
+    kept: list[Point] = []
+    for point in points:
+        while kept and kept[-1].step > point.step:
+            kept.pop()
+        if math.isfinite(point.value):
+            kept.append(point)
+    return kept
 
 
 def coarse(columns: Sequence[Column], most: int) -> list[Column]:
@@ -153,6 +178,8 @@ def _summary(
     points: Sequence[Point],
     lost: int,
     say: Callable[[float | None], str],
+    place: Callable[[float], str],
+    unit: str,
 ) -> str:
     said = []
     if known:
@@ -162,7 +189,7 @@ def _summary(
         way = "stays near" if abs(after - before) <= 0.02 * (span or 1) else (
             "fell to" if after < before else "rose to"
         )  # fmt: skip
-        steps = f"steps {count(known[0].first_step)} to {count(known[-1].last_step)}"
+        steps = f"{unit} {place(known[0].first_step)} to {place(known[-1].last_step)}"
         said.append(f"{name}, {steps}: began near {say(before)}, {way} {say(after)}")
         said.append(f"lowest {say(min(c.low for c in known))}, highest {say(max(c.high for c in known))}")
     if points:
@@ -177,7 +204,10 @@ def _mean(columns: Sequence[Column]) -> float:
 
 
 def _rows(
-    known: Sequence[Column], points: Sequence[Point], say: Callable[[float | None], str]
+    known: Sequence[Column],
+    points: Sequence[Point],
+    say: Callable[[float | None], str],
+    place: Callable[[float], str],
 ) -> list[tuple[str, ...]]:
     every = max(1, -(-len(known) // ROWS))
     rows: list[tuple[str, ...]] = []
@@ -186,7 +216,7 @@ def _rows(
         first, last = group[0].first_step, group[-1].last_step
         measured = [p.value for p in points if first <= p.step <= last]
         rows.append((
-            f"{count(first)} – {count(last)}" if last > first else count(first),
+            f"{place(first)} – {place(last)}" if last > first else place(first),
             say(_mean(group)), say(min(c.low for c in group)), say(max(c.high for c in group)),
             say(measured[-1]) if measured else "",
         ))  # fmt: skip

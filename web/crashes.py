@@ -4,36 +4,37 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
 from events.types import ProcessCrashed
 from projections import documents
 from projections.fold import FOLDED, fold, plain
 from projections.status import iso
-from web import views
+from web import readings, views
 from web.monitor import monitor
-from web.pages import json
-from web.render import page
+from web.present import Now, Present
+from web.responses import json, shown, twin
 
 
 async def crashes(request: Request) -> Response:
-    of = monitor(request)
-
-    def work() -> str:
-        return page("crashes", views.crashes(of.present.look()) | {"channel": "crashes", "notice": ""})
-
-    return HTMLResponse(await of.run(work))
+    return await shown(
+        request, "crashes", lambda p, now: views.crashes(now, readings.hangs(p.log)), "crashes"
+    )
 
 
 async def crashes_json(request: Request) -> Response:
-    """The newest crashes, newest first, each with all of its evidence."""
-    of = monitor(request)
+    """The newest crashes, newest first, each with all of its evidence, and the hang that led to it."""
 
-    def work() -> list[dict[str, Any]]:
-        found = of.present.look().state.health.crashes
-        return [documents.crash_report(one) for one in reversed(found)]
+    def work(present: Present, now: Now) -> list[dict[str, Any]]:
+        groups = views.crashes(now, readings.hangs(present.log))
+        hung = groups["hung"]
+        found = reversed(now.state.health.crashes)
+        return [
+            documents.crash_report(one) | {"hang": views.hang(hung[one.seq]) if one.seq in hung else None}
+            for one in found
+        ]
 
-    return json(await of.run(work))
+    return await twin(request, work)
 
 
 async def before_json(request: Request) -> Response:

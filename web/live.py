@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from web import views
+from web import keeping_views, readings, run_views, system_views, views
 from web.hub import Hub, message
 from web.present import Now, Present
 from web.render import fragment
@@ -23,12 +23,12 @@ TABLE_SECONDS = 5.0  # small charts and the table of numbers
 class Channel:
     """What one kind of page shows live: fragments by how often they may change."""
 
-    prepare: Callable[[Now], dict[str, Any]]
+    prepare: Callable[[Present, Now], dict[str, Any]]
     fast: tuple[str, ...] = ()
     calm: tuple[str, ...] = ()
     charts: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    whole: bool = False  # charts of the whole history
+    draw: Callable[[Present], dict[str, Any]] = lambda present: {}  # what charts and tables print
 
     @property
     def all(self) -> tuple[str, ...]:
@@ -37,36 +37,60 @@ class Channel:
 
 def _overview(whole: bool) -> Channel:
     return Channel(
-        views.overview, ("newest",),
+        lambda present, now: views.overview(now), ("newest",),
         ("nav", "state", "figures", "controls", "alerts", "machine", "next", "facts"), ("loss-chart",),
-        ("small-charts", "loss-table"), whole,
+        ("small-charts", "loss-table"), lambda present: views.charts(present.curves(whole)),
     )  # fmt: skip
+
+
+def _calm(prepare: Callable[[Present, Now], dict[str, Any]], *fragments: str) -> Channel:
+    return Channel(prepare, (), ("nav", *fragments))
 
 
 CHANNELS = {
     "overview": _overview(False),
     "history": _overview(True),
-    "queue": Channel(views.queue, (), ("nav", "queue-now", "queue-waiting", "queue-ended")),
-    "versions": Channel(views.versions, (), ("nav", "versions-list")),
-    "crashes": Channel(views.crashes, (), ("nav", "crashes-list")),
-    "audit": Channel(views.common, (), ("nav", "head")),
+    "queue": _calm(lambda _, now: views.queue(now), "queue-now", "queue-waiting", "queue-ended"),
+    "runs": _calm(lambda present, now: run_views.runs(present, now), "runs-list"),
+    "versions": _calm(lambda _, now: keeping_views.versions(now), "versions-list", "asked"),
+    "backups": _calm(lambda _, now: keeping_views.backups(now), "backups-list", "backups-state", "asked"),
+    "disk": _calm(lambda present, now: keeping_views.disk(present, now), "disk-state", "asked"),
+    "crashes": _calm(lambda p, now: views.crashes(now, readings.hangs(p.log)), "crashes-list"),
+    "system": _calm(lambda present, now: system_views.system(present, now), "system-now", "alerts", "drifts"),
+    "audit": _calm(lambda _, now: views.common(now), "head"),
 }
+
+
+def channel(present: Present, name: str) -> Channel | None:
+    """The channel of this name; `run/ID` is the page of one run. None: there is none."""
+    if not name.startswith("run/"):
+        return CHANNELS.get(name)
+    found = present.state().run.runs.get(name.removeprefix("run/"))
+    if found is None:
+        return None
+    return Channel(
+        lambda present, now: run_views.run(present, now, found.id), (),
+        ("nav", "run-state", "run-tables", "run-facts"), ("loss-chart",), ("small-charts", "loss-table"),
+        lambda present: run_views.charts(present, found.id),
+    )  # fmt: skip
 
 
 def render(present: Present, channel: Channel, names: Iterable[str], now: Now) -> dict[str, str]:
     """The text of these fragments."""
-    values = channel.prepare(now)
+    values = channel.prepare(present, now)
     wanted = tuple(names)
     if any(name in channel.charts + channel.tables for name in wanted):
-        values |= views.charts(present.curves(channel.whole))
+        values |= channel.draw(present)
     return {name: fragment(name, values) for name in wanted}
 
 
 def fresh(present: Present, name: str, seen: int) -> dict[str, bytes]:
     """Everything a viewer that has just come may lack; charts only if its page is older than the log."""
-    channel, now = CHANNELS[name], present.look()
-    wanted = channel.all if seen < now.head else (*channel.fast, *channel.calm)
-    return {key: message(key, now.head, text) for key, text in render(present, channel, wanted, now).items()}
+    found, now = channel(present, name), present.look()
+    if found is None:
+        return {}
+    wanted = found.all if seen < now.head else (*found.fast, *found.calm)
+    return {key: message(key, now.head, text) for key, text in render(present, found, wanted, now).items()}
 
 
 class Pulse:
@@ -124,8 +148,10 @@ class Pulse:
         self._head, self._due["", "calm"] = head, at + CALM_SECONDS
         now = self._present.look()
         for name in watched:
-            wanted = self._wanted(name, CHANNELS[name], now, at)
-            self._offer(loop, name, render(self._present, CHANNELS[name], wanted, now), now.head)
+            found = channel(self._present, name)
+            if found is not None:
+                wanted = self._wanted(name, found, now, at)
+                self._offer(loop, name, render(self._present, found, wanted, now), now.head)
         self._seq = now.state.seq
         return False
 

@@ -1,13 +1,12 @@
 """The pages: GET looks and renders; every page has a twin in JSON with the same facts."""
 
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 
 from events.types import Recorded
 from projections import documents
@@ -15,24 +14,9 @@ from projections.status import iso
 from web import assets, audit, live, views
 from web.hub import VIEWERS, EventStream
 from web.monitor import Monitor, monitor
-from web.present import Now
 from web.render import page
+from web.responses import html, json, twin
 from web.sentences import line
-
-
-def json(value: Any, status: int = 200) -> Response:
-    """A JSON answer; NaN and Inf, which JSON lacks, become null."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-async def _html(request: Request, work: Callable[[Monitor], str], status: int = 200) -> Response:
-    of = monitor(request)
-    return HTMLResponse(await of.run(lambda: work(of)), status)
-
-
-async def _twin(request: Request, work: Callable[[Now], Any]) -> Response:
-    of = monitor(request)
-    return json(await of.run(lambda: work(of.present.look())))
 
 
 async def overview(request: Request, notice: str = "", status: int = 200) -> Response:
@@ -43,18 +27,18 @@ async def overview(request: Request, notice: str = "", status: int = 200) -> Res
         channel = "history" if whole else "overview"
         return page("overview", values | {"channel": channel, "notice": notice})
 
-    return await _html(request, work, status)
+    return await html(request, work, status)
 
 
 async def overview_json(request: Request) -> Response:
-    return await _twin(request, lambda now: now.document)
+    return await twin(request, lambda _, now: now.document)
 
 
 async def queue(request: Request, notice: str = "", status: int = 200) -> Response:
     taken = request.query_params.get("taken", "")
     if taken.isascii() and taken.isdigit():
         notice = f"{taken} file{'' if taken == '1' else 's'} received; checked and queued at the next poll."
-    return await _html(
+    return await html(
         request,
         lambda of: page("queue", views.queue(of.present.look()) | {"channel": "queue", "notice": notice}),
         status,
@@ -62,46 +46,7 @@ async def queue(request: Request, notice: str = "", status: int = 200) -> Respon
 
 
 async def queue_json(request: Request) -> Response:
-    return await _twin(request, lambda now: documents.queue(now.state))
-
-
-async def versions(request: Request) -> Response:
-    def work(of: Monitor) -> str:
-        return page("versions", views.versions(of.present.look()) | {"channel": "versions", "notice": ""})
-
-    return await _html(request, work)
-
-
-async def versions_json(request: Request) -> Response:
-    return await _twin(
-        request, lambda now: [documents.version(now.state, v) for v in views.newest_versions(now.state)]
-    )
-
-
-async def version(request: Request) -> Response:
-    name = request.path_params["id"]
-
-    def work(of: Monitor) -> str:
-        now = of.present.look()
-        found = now.state.versions.versions.get(name)
-        if found is None:
-            raise HTTPException(404, f"There is no version {name}.")
-        run = now.state.run.runs.get(found.run)
-        children = [v.id for v in views.newest_versions(now.state) if v.parent == found.id]
-        values = {"version": found, "run_state": run, "children": children, "channel": "", "notice": ""}
-        return page("version", views.common(now) | values)
-
-    return await _html(request, work)
-
-
-async def version_json(request: Request) -> Response:
-    def work(now: Now) -> Any:
-        found = now.state.versions.versions.get(request.path_params["id"])
-        if found is None:
-            raise HTTPException(404, "There is no such version.")
-        return documents.version(now.state, found)
-
-    return await _twin(request, work)
+    return await twin(request, lambda _, now: documents.queue(now.state))
 
 
 def _search(of: Monitor, query: dict[str, str]) -> tuple[audit.Filter, audit.Found]:
@@ -139,7 +84,7 @@ async def audit_page(request: Request) -> Response:
         }  # fmt: skip
         return page("audit", views.common(now) | values)
 
-    return await _html(request, work)
+    return await html(request, work)
 
 
 async def audit_json(request: Request) -> Response:
@@ -177,7 +122,7 @@ async def event(request: Request) -> Response:
         }  # fmt: skip
         return page("event", views.common(now) | values)
 
-    return await _html(request, work)
+    return await html(request, work)
 
 
 async def event_json(request: Request) -> Response:
@@ -214,7 +159,7 @@ async def asset(request: Request) -> Response:
 async def live_stream(request: Request) -> EventStream:
     """GET /live?page=…&seq=…: the one stream of server-sent events a page opens."""
     of, name = monitor(request), request.query_params.get("page", "overview")
-    if name not in live.CHANNELS:
+    if await of.run(lambda: live.channel(of.present, name)) is None:
         raise HTTPException(404, "There is no live view of this name.")
     if len(of.hub) >= VIEWERS or of.hub.closed:
         raise HTTPException(503, "Too many live views are open.", headers={"retry-after": "5"})

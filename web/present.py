@@ -1,7 +1,7 @@
 """The present: one shared view of the log for every page and every viewer, folded once."""
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,10 +11,15 @@ from events.log import Log, now_us
 from events.types import (
     AlertCleared,
     AlertRaised,
+    BackupDamaged,
+    BackupFailed,
+    BackupVerified,
     CheckpointQuarantined,
     CheckpointSaved,
     ConfigChanged,
     ConfigRefused,
+    DiskCleaned,
+    DriftCleared,
     DriftFound,
     Event,
     FileDuplicate,
@@ -25,8 +30,10 @@ from events.types import (
     JobFailed,
     PauseRequested,
     ProcessCrashed,
+    ProcessHung,
     Recorded,
     RequestRefused,
+    ResourcesSampled,
     ResumeRequested,
     ServicePaused,
     ServiceResumed,
@@ -43,10 +50,14 @@ from events.types import (
     TrainingStopped,
     ValidationMeasured,
     VersionPublished,
+    VersionRestored,
     WorkspaceCreated,
 )
 from projections import status
 from projections.fold import FOLDED, Follower, State
+from projections.reports import RunFacts
+from projections.run import Run
+from web import readings
 from web.charts import Mark, Point
 from web.trail import Trail
 
@@ -54,15 +65,17 @@ OfRun = TypeVar("OfRun", ValidationMeasured, CheckpointSaved, TrainingPaused, Tr
 
 #: What a person wants to hear of without asking.
 NOTABLE: tuple[type[Event], ...] = (
-    AlertCleared, AlertRaised, CheckpointQuarantined, CheckpointSaved, ConfigChanged, ConfigRefused,
-    DriftFound, FileDuplicate, FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed,
-    PauseRequested, ProcessCrashed, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed,
-    ServiceStopped, SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted,
-    TrainingPaused, TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, WorkspaceCreated,
+    AlertCleared, AlertRaised, BackupDamaged, BackupFailed, BackupVerified, CheckpointQuarantined,
+    CheckpointSaved, ConfigChanged, ConfigRefused, DiskCleaned, DriftCleared, DriftFound, FileDuplicate,
+    FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed, PauseRequested, ProcessCrashed,
+    ProcessHung, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed, ServiceStopped,
+    SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted, TrainingPaused,
+    TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, VersionRestored, WorkspaceCreated,
 )  # fmt: skip
 NOTABLE_SHOWN = 8
 STEPS_READ = 32
 POINTS = 200  # validations and marks of a chart, the newest
+TRAILS_KEPT = 4  # runs whose curves stay in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,8 @@ class Now:
     document: dict[str, Any]  # the status document
     steps: Recorded | None  # the newest StepsCompleted
     notable: tuple[Recorded, ...]  # newest first
+    asked: tuple[readings.Asked, ...]  # newest first
+    usage: dict[str, dict[str, int]]  # kinds and reclaimable → kind → bytes, as the daemon last measured
     head: int  # seq
     at: int  # µs
 
@@ -83,6 +98,7 @@ class Curves:
 
     trail: Trail
     validations: tuple[Point, ...]
+    fixed: tuple[Point, ...]
     marks: tuple[Mark, ...]
     whole: bool  # the whole history, not one run
 
@@ -96,6 +112,9 @@ class Present:
         self._follower = Follower(lambda after: log.read(after, types=FOLDED))
         self._trails: dict[str | None, Trail] = {}
         self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
+        self._run_facts: dict[str, tuple[int, RunFacts]] = {}
+        self._space: tuple[int, tuple[Recorded, ...]] = (0, ())
+        self._asked: tuple[object, tuple[readings.Asked, ...]] = (None, ())
 
     def look(self) -> Now:
         """Everything as of this instant; own appends are always in."""
@@ -107,8 +126,16 @@ class Present:
             head = max(head, state.seq, steps[-1].seq if steps else 0)
             beats = self.log.heartbeats()
             now = now_us()
-            document = status.document(state, steps, beats, _sample(beats), now)
-            return Now(state, document, steps[-1] if steps else None, self._newest(state.seq), head, now)
+            sample = _sample(beats)
+            document = status.document(state, steps, beats, sample, now)
+            newest, usage = steps[-1] if steps else None, sample.get("usage") or {}
+            notable, asked = self._newest(state.seq), self._requests(state)
+            return Now(state, document, newest, notable, asked, usage, head, now)
+
+    def state(self) -> State:
+        """The folds alone."""
+        with self._lock:
+            return self._follower.catch_up()
 
     def curves(self, whole: bool) -> Curves:
         """The newest run's, or the whole history's: also while the newest run has no step yet."""
@@ -118,35 +145,63 @@ class Present:
             trail = self._trail(None if whole or run is None else run.id)
             if trail.first_step is None and not whole:
                 whole, trail = True, self._trail(None)
-            points = tuple(
-                Point(fact.global_step, fact.loss)
-                for fact in self._newest_of(ValidationMeasured, trail.run, POINTS)
-                if fact.kind == "holdout"
-            )
-            return Curves(trail, points, self._marks(trail.run, state), whole or run is None)
+            return self._curves(trail, state, whole or run is None)
 
-    def _newest_of(self, cls: type[OfRun], run: str | None, n: int) -> list[OfRun]:
+    def curves_of(self, run: Run) -> Curves:
+        """One run's, however old it is."""
+        with self._lock:
+            return self._curves(self._trail(run.id), self._follower.catch_up(), False)
+
+    def space(self) -> tuple[Recorded, ...]:
+        """Samples of the whole time of the log; read again when there is a newer one."""
+        with self._lock:
+            newest = self.log.newest(ResourcesSampled)
+            seq = newest.seq if newest is not None else 0
+            if self._space[0] != seq:
+                self._space = (seq, readings.space_samples(self.log))
+            return self._space[1]
+
+    def run_facts(self, run: Run) -> RunFacts:
+        """What the log says of a run; read again only when a fact came that is no step."""
+        with self._lock:
+            seq = self.state().seq
+            if self._run_facts.get(run.id, (-1,))[0] != seq:
+                found = {key: known for key, known in self._run_facts.items() if known[0] == seq}
+                self._run_facts = found | {run.id: (seq, readings.run_facts(self.log, run))}
+            return replace(self._run_facts[run.id][1], done=readings.steps_done(self.log, run))
+
+    def _curves(self, trail: Trail, state: State, whole: bool) -> Curves:
+        measured = self._newest_of(ValidationMeasured, trail.run, 2 * POINTS, state)
+        points, fixed = (
+            tuple(Point(fact.global_step, fact.loss) for fact in measured if fact.kind == kind)
+            for kind in ("holdout", "fixed")
+        )
+        return Curves(trail, points, fixed, self._marks(trail.run, state), whole)
+
+    def _newest_of(self, cls: type[OfRun], run: str | None, n: int, state: State) -> list[OfRun]:
         """The newest n facts of a type, of one run if given, oldest first."""
         # by type, for these are few; inside the run's stream the seek would walk over all its steps
-        found = [recorded.event for recorded in self.log.last(n, cls)]
+        known = state.run.runs.get(run) if run is not None else None
+        to = known.ended if known is not None else None
+        found = [recorded.event for recorded in self.log.last(n, cls, to=to)]
         return [fact for fact in found if isinstance(fact, cls) and run in (None, fact.run)]
 
     def _trail(self, run: str | None) -> Trail:
-        if run not in self._trails:
-            # one run and the whole history: older runs are not looked at live
-            self._trails = {key: trail for key, trail in self._trails.items() if key is None}
-            self._trails[run] = Trail(self.log, run)
-        trail = self._trails[run]
+        trail = self._trails.pop(run, None) or Trail(self.log, run)
+        runs = [key for key in self._trails if key is not None]
+        for key in runs[: len(runs) + 1 - TRAILS_KEPT]:
+            del self._trails[key]  # the one that was not looked at for longest
+        self._trails[run] = trail
         trail.catch_up()
         return trail
 
     def _marks(self, of: str | None, state: State) -> tuple[Mark, ...]:
         marks = []
-        for saved in self._newest_of(CheckpointSaved, of, POINTS // 4):
+        for saved in self._newest_of(CheckpointSaved, of, POINTS // 4, state):
             marks.append(Mark("checkpoint", saved.global_step, f"checkpoint at step {saved.global_step}"))
-        for paused in self._newest_of(TrainingPaused, of, POINTS // 4):
+        for paused in self._newest_of(TrainingPaused, of, POINTS // 4, state):
             marks.append(Mark("pause", paused.global_step, f"paused at step {paused.global_step}"))
-        for stopped in self._newest_of(TrainingStopped, of, POINTS // 4):
+        for stopped in self._newest_of(TrainingStopped, of, POINTS // 4, state):
             marks.append(Mark("pause", stopped.global_step, f"stopped at step {stopped.global_step}"))
         for crash in state.health.crashes:
             run = state.run.runs.get(crash.run) if crash.run else None
@@ -155,9 +210,15 @@ class Present:
                 marks.append(Mark("crash", step, f"crash at step {step}"))
         for name in state.versions.order[-POINTS // 4 :]:
             version = state.versions.versions[name]
-            if of in (None, version.run):
+            if of in (None, version.run) and version.kind == "run":
                 marks.append(Mark("version", version.global_step, f"{name} at step {version.global_step}"))
         return tuple(marks)
+
+    def _requests(self, state: State) -> tuple[readings.Asked, ...]:
+        # this fold changes with every request and every answer, and with nothing else
+        if self._asked[0] is not state.control:
+            self._asked = (state.control, readings.asked(self.log))
+        return self._asked[1]
 
     def _newest(self, seq: int) -> tuple[Recorded, ...]:
         if self._notable[0] != seq:

@@ -1,6 +1,8 @@
 """The trail: the columns of a chart, kept up to date step by step, of one run or of the whole history.
 
 A column keeps the smallest and largest value of its steps, so no spike is lost however long the history is.
+A step may be done more than once: by a later attempt after a crash, or on another branch after a restore. The
+newest doing is the curve; what it takes the place of is kept apart, never averaged with it.
 """
 
 import math
@@ -9,10 +11,11 @@ from typing import Any
 
 from db import rollups
 from events.log import Log
-from events.types import StepsCompleted
+from events.types import AttemptStarted, StepsCompleted
 from projections import curves
 
 COLUMNS = 240  # the most a chart shows; reaching it doubles the width of every column
+EARLIER = 16  # stretches that were done again, the newest; more would hide the curve
 SINGLE_STEPS = 8192  # up to here a chart begins from single steps; beyond, from the roll-up rows
 
 
@@ -42,6 +45,10 @@ class Column:
         self.high = max(self.high, other.high)
 
 
+#: Columns of every metric by bucket.
+Buckets = dict[str, dict[int, Column]]
+
+
 class Trail:
     """Columns of every metric, `width` global steps each (a power of two, as the roll-ups have)."""
 
@@ -52,12 +59,17 @@ class Trail:
         self.first_step: int | None = None
         self.last_step = 0
         self._log = log
-        self._columns: dict[str, dict[int, Column]] = {metric: {} for metric in curves.METRICS}
+        self._columns: Buckets = {metric: {} for metric in curves.METRICS}
+        self._earlier: list[Buckets] = []
+        self._strand: tuple[str, int] | None = None  # (run, attempt) of the newest steps
 
     def columns(self, metric: str) -> list[Column]:
         """In order of steps."""
-        found = self._columns[metric]
-        return [found[bucket] for bucket in sorted(found)]
+        return _ordered(self._columns[metric])
+
+    def earlier(self, metric: str) -> list[list[Column]]:
+        """The stretches that were done again since, oldest first; whole columns, so the border is rough."""
+        return [_ordered(found[metric]) for found in self._earlier if found[metric]]
 
     def catch_up(self) -> None:
         """Take in what the log has got since."""
@@ -92,16 +104,43 @@ class Trail:
         finally:
             reader.execute("COMMIT")
         self.width, self.seq = size, head
-        for metric, found in rows.items():
-            self._take(metric, found)
+        strands: dict[tuple[str, int], list[Any]] = {}
+        for found in rows.values():
+            for row in found:
+                strands.setdefault((row[3], row[4]), []).append(row)
+        starts = self._starts()
+        in_order = [strand for strand in starts if strand in strands]
+        for strand in (*in_order, *(strands.keys() - starts.keys())):
+            self._follow(strand, starts.get(strand, self.last_step) + 1)
+            for metric in curves.METRICS:
+                self._take(metric, [row for row in strands[strand] if row[0] == metric])
         self._widen()
+
+    def _starts(self) -> dict[tuple[str, int], int]:
+        """(run, attempt) → the global step it began after, in the log's order."""
+        facts = (recorded.event for recorded in self._log.read(types=(AttemptStarted,)))
+        return {(e.run, e.attempt): e.global_step for e in facts if isinstance(e, AttemptStarted)}
+
+    def _follow(self, strand: tuple[str, int], first: int) -> None:
+        """Steps of a trainer process follow, beginning with the global step `first`."""
+        if strand == self._strand:
+            return
+        self._strand = strand
+        if first > self.last_step:
+            return  # nothing is done again, as nearly always
+        again: Buckets = {}
+        for metric, columns in self._columns.items():
+            moved = [bucket for bucket, column in columns.items() if column.first_step >= first]
+            again[metric] = {bucket: columns.pop(bucket) for bucket in moved}
+        if any(again.values()):
+            self._earlier = [*self._earlier[1 - EARLIER :], again]
 
     def _take(self, metric: str, rows: list[Any]) -> None:
         for bucket in curves.buckets(rows):
             column = Column(bucket.first_step, bucket.last_step, bucket.n, bucket.nonfinite)
             if bucket.mean is not None and bucket.min is not None and bucket.max is not None:
                 column.total, column.low, column.high = bucket.mean * bucket.n, bucket.min, bucket.max
-            self._columns[metric][bucket.first_step // self.width] = column
+            _put(self._columns[metric], bucket.first_step // self.width, column)
             self._reach(bucket.first_step, bucket.last_step)
 
     def _reach(self, first: int, last: int) -> None:
@@ -110,6 +149,7 @@ class Trail:
 
     def _add(self, steps: StepsCompleted) -> None:
         first = steps.first_global_step
+        self._follow((steps.run, steps.attempt), first)
         for metric, columns in self._columns.items():
             for n, value in enumerate(curves.values(steps, metric)):
                 if value is None:
@@ -126,11 +166,20 @@ class Trail:
     def _widen(self) -> None:
         while (self.last_step - (self.first_step or 0)) // self.width >= COLUMNS:
             self.width *= 2
-            for metric, columns in self._columns.items():
-                wider: dict[int, Column] = {}
-                for bucket, column in columns.items():
-                    if bucket // 2 in wider:
-                        wider[bucket // 2].add(column)
-                    else:
-                        wider[bucket // 2] = column
-                self._columns[metric] = wider
+            for found in (self._columns, *self._earlier):
+                for metric, columns in found.items():
+                    wider: dict[int, Column] = {}
+                    for bucket, column in columns.items():
+                        _put(wider, bucket // 2, column)
+                    found[metric] = wider
+
+
+def _ordered(columns: dict[int, Column]) -> list[Column]:
+    return [columns[bucket] for bucket in sorted(columns)]
+
+
+def _put(columns: dict[int, Column], bucket: int, column: Column) -> None:
+    if bucket in columns:
+        columns[bucket].add(column)
+    else:
+        columns[bucket] = column

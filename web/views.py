@@ -1,14 +1,14 @@
 """The views: what the templates print, prepared from state. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from events.types import Event, ProcessHung, Recorded
 from projections import documents
 from projections.crashes import grouped
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
-from projections.versions import Version
 from web.charts import Chart, coarse, draw
 from web.present import Curves, Now
 from web.sentences import Line, line
@@ -16,7 +16,6 @@ from web.words import count, figure, plain, rate
 
 ENDED_SHOWN = 50
 NEXT_SHOWN = 4
-VERSIONS_SHOWN = 200
 SMALL_COLUMNS = 60
 
 SMALL = (
@@ -132,11 +131,6 @@ def waiting(state: State) -> list[Row]:
     return [Row(entry, state.queue.position(entry.sha256)) for entry in documents.waiting(state)]
 
 
-def newest_versions(state: State) -> list[Version]:
-    """Newest first."""
-    return list(reversed(list(state.versions)))
-
-
 def common(now: Now) -> dict[str, Any]:
     """What every page and every live fragment may print."""
     state, document = now.state, now.document
@@ -158,8 +152,38 @@ def overview(now: Now) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """A request as a list shows it, with what became of it."""
+
+    request: Line
+    answer: Line | None
+    waiting: bool
+
+
+def requests(now: Now, kinds: Iterable[type[Event]], about: str | None = None) -> list[Requested]:
+    """The newest requests of these kinds, newest first; `about`: of one version or file alone."""
+    pending = {request.seq for request in now.state.control.pending}
+    return [
+        Requested(
+            line(one.request, now.state), line(one.answer, now.state) if one.answer else None,
+            one.request.seq in pending,
+        )
+        for one in now.asked
+        if isinstance(one.request.event, tuple(kinds))
+        and (about is None or about in _about(one.request.event))
+    ]  # fmt: skip
+
+
+def _about(event: Event) -> tuple[str | None, str | None]:
+    return getattr(event, "version", None), getattr(event, "sha256", None)
+
+
 def loss_chart(curves: Curves) -> Chart | None:
-    return draw(curves.trail.columns("loss"), curves.validations, curves.marks, name="Training loss", ticks=4)
+    return draw(
+        curves.trail.columns("loss"), curves.validations, curves.marks, name="Training loss", ticks=4,
+        earlier=curves.trail.earlier("loss"), fixed=curves.fixed,
+    )  # fmt: skip
 
 
 def charts(curves: Curves) -> dict[str, Any]:
@@ -169,7 +193,13 @@ def charts(curves: Curves) -> dict[str, Any]:
         columns = coarse(curves.trail.columns(metric), SMALL_COLUMNS)
         if columns or metric not in RARE:
             small.append((metric, label, draw(columns, name=label, ticks=2, say=say, tick=tick)))
-    return {"loss": loss_chart(curves), "small": small, "whole": curves.whole, "width": curves.trail.width}
+    return {
+        "loss": loss_chart(curves),
+        "small": small,
+        "newest": True,
+        "whole": curves.whole,
+        "width": curves.trail.width,
+    }
 
 
 def queue(now: Now) -> dict[str, Any]:
@@ -184,13 +214,25 @@ def queue(now: Now) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def versions(now: Now) -> dict[str, Any]:
-    """The versions page."""
-    found = newest_versions(now.state)
-    return common(now) | {"versions": found[:VERSIONS_SHOWN], "versions_count": len(found)}
-
-
-def crashes(now: Now) -> dict[str, Any]:
-    """The crashes page: the newest, equal ones together."""
+def crashes(now: Now, hangs: Sequence[Recorded]) -> dict[str, Any]:
+    """The crashes page: the newest, equal ones together. `hangs`: the newest, oldest first."""
     found = now.state.health.crashes
-    return common(now) | {"groups": grouped(found), "crashes_count": len(found)}
+    hung: dict[int, Recorded] = {}  # crash → the hang that led to it: the last one of its process before it
+    for one in hangs:
+        after = (c.seq for c in found if c.seq > one.seq and c.role == getattr(one.event, "role", None))
+        if (first := next(after, None)) is not None:
+            hung[first] = one
+    return common(now) | {
+        "groups": grouped(found), "crashes_count": len(found), "hung": hung,
+        "hangs": [(line(one, now.state), hang(one)) for one in reversed(hangs)],
+    }  # fmt: skip
+
+
+def hang(recorded: Recorded) -> dict[str, Any]:
+    """A process that made no progress: for how long, in which phase, and where it stood."""
+    e = recorded.event
+    assert isinstance(e, ProcessHung)
+    return {
+        "seq": recorded.seq, "process": e.role, "phase": e.phase, "silent_seconds": e.silent_seconds,
+        "limit_seconds": e.limit_seconds, "frames": list(e.frames),
+    }  # fmt: skip

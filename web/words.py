@@ -91,11 +91,11 @@ def duration(seconds: float | None) -> str:
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
 
 
-def moment(at: int | None) -> Markup:
-    """µs since the epoch as a <time> element; the page's script turns its text into "3 min ago"."""
+def moment(at: int | str | None) -> Markup:
+    """µs since the epoch, or a document's ISO time, as a <time>; the page's script makes it "3 min ago"."""
     if not at:
         return Markup(UNKNOWN)
-    when = datetime.fromtimestamp(at / 1_000_000, UTC)
+    when = datetime.fromisoformat(at) if isinstance(at, str) else datetime.fromtimestamp(at / 1_000_000, UTC)
     iso = when.isoformat(timespec="milliseconds")
     text = when.strftime("%d %b %H:%M:%S UTC")
     return Markup('<time datetime="{}" title="{}">{}</time>').format(iso, iso, text)
@@ -104,6 +104,16 @@ def moment(at: int | None) -> Markup:
 def short(sha256: str) -> str:
     """Enough of a hash to recognise it."""
     return sha256[:12]
+
+
+def base(path: str | None) -> str | None:
+    """The last part of a path."""
+    return path.rpartition("/")[2] if path else path
+
+
+def compact(value: Any) -> str:
+    """A value as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def pretty(value: Any) -> Markup:
@@ -115,4 +125,5 @@ def pretty(value: Any) -> Markup:
 FILTERS = {
     "count": count, "figure": figure, "rate": rate, "signed": signed, "size": size, "duration": duration,
     "moment": moment, "short": short, "pretty": pretty,
+    "base": base, "compact": compact,
 }  # fmt: skip

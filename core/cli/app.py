@@ -2,7 +2,7 @@
 
 import typer
 
-from core.cli import backup, control, crashes, doctor, files, history, start, versions
+from core.cli import backup, consolidate, control, crashes, disk, doctor, files, history, start, versions
 from core.cli.terms import FAILED, REFUSED, fail
 
 app = typer.Typer(
@@ -15,9 +15,13 @@ app = typer.Typer(
 )
 
 
+#: Each registers its commands, in the order of the help.
+COMMANDS = (start, files, control, versions, consolidate, backup, disk, crashes, history, doctor)
+
+
 def run() -> None:
     """Register the commands and go; known refusals become one clear line and their exit code."""
-    for module in (start, files, control, versions, backup, crashes, history, doctor):
+    for module in COMMANDS:
         module.register(app)
     try:
         app()

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from core.cli.terms import FAILED, REFUSED, USAGE, fail, open_cli_log, show
 
@@ -48,6 +48,8 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     """Do the daemon's part with its lock, if nobody has it. True: done."""
     from core.jobs.arrange import arrange
     from core.jobs.backup import backup
+    from core.jobs.consolidation import answer_consolidation
+    from core.jobs.disk import Disk
     from core.jobs.dispatch import answer
     from core.jobs.service import Service
     from core.jobs.versions import keep_versions
@@ -56,9 +58,13 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     try:
         with RoleLock(workspace.locks, "daemon").acquire():
             service = Service(workspace, log)
+            disk = Disk(workspace)
             answer(service)
             keep_versions(service)
+            answer_consolidation(service)
             arrange(service)
+            if service.state().control.first("CleanRequested") is not None:
+                disk.care(service)
             while service.state().control.first("BackupRequested") is not None and backup(service):
                 continue
     except RoleTaken:
@@ -95,7 +101,7 @@ def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":
 
 
 def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, quiet: bool) -> None:
-    from events.types import BackupFailed, RequestRefused
+    from events.types import BackupFailed, DiskCleaned, RequestRefused
 
     asked = type(fact).__name__
     if answer is not None and isinstance(answer.event, RequestRefused):
@@ -104,7 +110,7 @@ def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, qui
         fail(f"the backup {answer.event.backup} failed: {answer.event.reason}", FAILED)
     if quiet:
         return
-    document = {
+    document: dict[str, Any] = {
         "request": seq,
         "type": asked,
         "answer": {"seq": answer.seq, "type": type(answer.event).__name__} if answer is not None else None,
@@ -112,6 +118,9 @@ def _tell(seq: int, fact: "Event", answer: "Recorded | None", as_json: bool, qui
     done = f"{document['type']} #{seq}" + (
         f" → {type(answer.event).__name__} #{answer.seq}" if answer is not None else ": recorded"
     )
+    if answer is not None and isinstance(answer.event, DiskCleaned):
+        document["freed_bytes"], document["kinds"] = answer.event.freed_bytes, answer.event.kinds
+        done += f": {answer.event.freed_bytes:,} bytes freed"
     show(document, as_json, lambda _: done)
 
 

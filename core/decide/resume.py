@@ -139,5 +139,5 @@ def needed_checkpoints(state: State) -> set[str]:
         needed |= {run.checkpoint, standing(state, run).path}
     for request in state.control.pending:
         if request.type == "ConsolidateRequested":
-            needed |= {c.path for c in sources(state, request.average or 1)}
+            needed |= {c.path for c in sources(state, 1 if request.average is None else request.average)}
     return {path for path in needed if path is not None}

@@ -1,5 +1,6 @@
 """The token store: a file's accepted rows as tokens and labels on disk, written once, mapped into memory."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -140,7 +141,8 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None,
     ) -> None:
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # a full disk: `finish` has synced what counts, the rest goes
+                file.close()
         shutil.rmtree(self._partial, ignore_errors=True)
 
 

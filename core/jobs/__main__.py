@@ -17,6 +17,7 @@ from core.jobs.table import Inbox, Job, jobs, run, schedule
 from core.logbook import open_log
 from db.notes import leave_note
 from db.processes import RoleLock, RoleTaken, Stop, die_with_parent, show_places_when_asked
+from db.reserve import is_full
 from db.workspace import Workspace
 
 #: Exit codes that carry a verdict of `--until-idle` to the watchdog.
@@ -47,12 +48,19 @@ def main() -> int:
         code = _wait(service, stop, inbox, since, until_idle=given.until_idle)
         stop.event.set()
         scheduler.shutdown(wait=True)
-        retention(service)
-        log.beat("daemon", os.getpid(), "gone")
-        StatusFile().write(service)
+        for work in (retention, _gone, StatusFile().write):
+            try:
+                work(service)
+            except OSError as error:
+                if not is_full(error):  # the next start does it
+                    raise
         log.close()
         lock.release()
     return code
+
+
+def _gone(service: Service) -> None:
+    service.log.beat("daemon", os.getpid(), "gone")
 
 
 def _lock(workspace: Workspace) -> RoleLock:

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.decide import backup as decide
 from core.decide.retention import DEPENDS_ON as RETIRE_ON
 from core.decide.retention import retire_backups
+from core.inspection import REMEDIES
 from core.jobs.packing import BaseDamaged, Damaged, Packed, Shifting, pack
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
@@ -24,6 +25,7 @@ from events.types import (
     BackupDeleted,
     BackupStarted,
     BackupTaken,
+    CheckpointQuarantined,
     DriftFound,
     Event,
 )
@@ -152,9 +154,9 @@ def _write(service: Service, store: Store, one: Backup, scratch: Path) -> tuple[
         except Shifting:
             continue
         except Damaged as damage:
-            if _is_kept(service.state(), damage.path):
+            if (kind := _kind(service.state(), damage.path)) is not None:
                 without |= {damage.path}
-                _tell_damage(service, damage)
+                _tell_damage(service, kind, damage)
             continue
         store.complete(packed.manifest)
         return packed.manifest, added
@@ -178,23 +180,24 @@ def _put(service: Service, store: Store, packed: Packed) -> int:
     return added
 
 
-def _is_kept(state: State, path: str) -> bool:
-    """Should these files be there, or did a job take them away meanwhile?"""
-    kept = {known.path for known in state.versions} | {point.path for point in state.storage.usable}
-    return path in kept | {entry.placed for entry in state.queue.entries.values() if not entry.lost}
+def _kind(state: State, path: str) -> str | None:
+    """The kind of problem that its damage is. None: it need not be there, a job took it away meanwhile."""
+    if path in {known.path for known in state.versions}:
+        return "version"
+    if path in {point.path for point in state.storage.usable}:
+        return "checkpoint"
+    placed = {entry.placed for entry in state.queue.entries.values() if not entry.lost}
+    return "file_changed" if path in placed else None
 
 
-def _tell_damage(service: Service, damage: Damaged) -> None:
+def _tell_damage(service: Service, kind: str, damage: Damaged) -> None:
     known = {(drift.kind, drift.path) for drift in service.state().health.drifts}
-    if ("damaged", damage.path) not in known:
-        service.append(
-            DriftFound(
-                kind="damaged",
-                path=damage.path,
-                detail=f"{damage.what}: it is not in the new backup",
-                remedy="run `evertrain verify --deep`; an older backup may have it whole",
-            )
-        )
+    if (kind, damage.path) in known:
+        return
+    detail = f"{damage.what}: it is not in the new backup"
+    service.append(DriftFound(kind=kind, path=damage.path, detail=detail, remedy=REMEDIES[kind]))
+    if kind == "checkpoint":
+        service.append(CheckpointQuarantined(path=damage.path, problems=(damage.what,)))
 
 
 def _tell_taken(service: Service, store: Store, one: Backup, manifest: Manifest, added: int) -> None:

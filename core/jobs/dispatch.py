@@ -1,12 +1,16 @@
 """Dispatch: the next run begins; a hopeless one ends; requests that need no trainer are answered."""
 
-from core.decide import control, dispatch
+import shutil
+
+from core.decide import control, disk, dispatch
 from core.decide.batches import lay_out
 from core.intake.tokens import StoreDamaged, TokenStore, store_key
 from core.jobs.fixed import fixed_set
 from core.jobs.service import Service
-from core.jobs.validate import check
+from core.jobs.validate import TOKEN_BYTES, check
+from core.space import ensure_room
 from db.processes import RoleLock, RoleTaken
+from db.reserve import NoRoom
 from events.types import Event, FileQueued, FileRejected, FileValidated
 from projections.fold import State
 from projections.inbox import File
@@ -45,7 +49,7 @@ def give_up(service: Service) -> None:
 def start_next(service: Service) -> None:
     """Decide the next run, if there is one to start."""
     sha256 = dispatch.next_file(service.state())
-    if sha256 is None:
+    if not has_room(service, sha256) or sha256 is None:
         return
     measured = measure(service, sha256)
     if measured is None:
@@ -58,6 +62,30 @@ def start_next(service: Service) -> None:
         return dispatch.start(state, sha256, measured) if dispatch.next_file(state) == sha256 else []
 
     service.decide(question, dispatch.DEPENDS_ON)
+
+
+def has_room(service: Service, sha256: str | None) -> bool:
+    """Would the run of this file (None: there is none) fit above the floor? If not, that is an alert."""
+    state, settings, workspace = service.state(), service.settings(), service.workspace
+    why = None
+    if sha256 is not None:
+        file = state.inbox.files[sha256]
+        stored = bool(file.store) and (workspace.tokens / str(file.store)).is_dir()
+        linked = workspace.versions.stat().st_dev == workspace.current_model.stat().st_dev
+        needs = disk.run_needs(
+            state,
+            settings,
+            tokens=0 if stored else TOKEN_BYTES * file.size_bytes,
+            version=0 if linked else disk.save_needs(state, settings.precision),
+        )
+        whole = shutil.disk_usage(workspace.root).total
+        try:
+            floor = disk.floor_bytes(settings.disk_floor_gb, whole)
+            ensure_room(workspace, f"training {file.name}", needs, above=floor)
+        except NoRoom as error:
+            why = error.shortage
+    service.decide(lambda state: disk.waiting(state, "run", why), disk.ALERTS)
+    return why is None
 
 
 def measure(service: Service, sha256: str) -> dispatch.Measured | None:

@@ -6,6 +6,7 @@ from core.files import Look, NotTakeable, look, sha256_of
 from core.intake.tokens import StoreDamaged, TokenStore, store_key
 from core.intake.validate import examine
 from core.jobs.service import Service
+from db.reserve import is_full
 from events.types import AlertCleared, AlertRaised, FixedSetChecked
 
 
@@ -56,6 +57,8 @@ def _examined(service: Service, named: str) -> FixedSetChecked:
             store=service.workspace.tokens,
         )
     except OSError as error:
+        if is_full(error):  # no fault of the file: the job waits for space
+            raise
         return _unusable(named, _unreadable(error))
     return FixedSetChecked(
         path=named,

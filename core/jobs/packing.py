@@ -165,5 +165,6 @@ def _queue(service: Service, state: State, without: frozenset[str]) -> Iterator[
         places[entry.sha256] = found
         yield entry.placed or arrival, found, entry.sha256
     for copy in sorted(state.inbox.duplicates.values(), key=lambda c: c.seq):
-        if copy.sha256 in places and copy.placed is not None:
-            yield copy.placed, places[copy.sha256], copy.sha256
+        if copy.sha256 in places:
+            copying = arriving(service) / f"{copy.sha256}-{copy.source_inode}-{copy.source_mtime_ns}"
+            yield copy.placed or service.workspace.relative(copying), places[copy.sha256], copy.sha256

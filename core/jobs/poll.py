@@ -17,6 +17,8 @@ from core.files import (
     sha256_of,
 )
 from core.jobs.service import Service
+from core.space import ensure_room
+from db.reserve import LogFull, is_full
 from db.workspace import PRIORITIES
 from events.types import (
     DriftFound,
@@ -55,6 +57,7 @@ def poll(service: Service) -> bool:
     service.stop.wait(min(SETTLE_SECONDS, interval / 2))
     second = _looks(service)
     writers = open_for_writing(second.values())
+    short: OSError | None = None
     settled = {p: s for p, s in second.items() if first.get(p) == s and s not in writers}
     for path, seen in sorted(settled.items(), key=lambda item: (item[1].mtime_ns, str(item[0]))):
         if service.stop.is_set():
@@ -67,6 +70,12 @@ def poll(service: Service) -> bool:
             _ignore(service, path, refusal)
         except PermissionError as error:
             _ignore(service, path, NotTakeable(str(error.strerror), "make it readable for evertrain's user"))
+        except OSError as error:
+            if not is_full(error) or isinstance(error, LogFull):
+                raise
+            short = short or error  # a smaller one may fit
+    if short is not None:
+        raise short
     unsettled = set(second) - set(settled)
     return _missing(service, unsettled) or bool(unsettled)
 
@@ -117,7 +126,12 @@ def _take(service: Service, path: Path, seen: Look) -> None:
     folder = arriving(service)
     folder.mkdir(exist_ok=True, mode=0o700)
     copy = folder / "copying"
-    copied = copy_hashed(path, copy)
+    ensure_room(service.workspace, f"taking in {_original(service, path)}", seen.size)
+    try:
+        copied = copy_hashed(path, copy)
+    except OSError:
+        copy.unlink(missing_ok=True)  # half a copy must not hold the space that is missing
+        raise
     original = _original(service, path)
     priority = path.parent.name if by_hand else priority_of(original)
     changed_at = path.lstat().st_ctime_ns // 1000

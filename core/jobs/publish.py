@@ -12,6 +12,7 @@ from core.decide import card, generation, versions
 from core.files import fsync_file, fsync_folder, link_or_copy, sha256_of, write_atomic
 from core.jobs.service import Service
 from core.settings import Settings
+from core.space import ensure_room
 from events.types import DriftFound
 from projections.fold import State
 from projections.versions import Due
@@ -30,6 +31,7 @@ FROM_BASE = (
     "merges.txt",
 )
 MANIFEST = "manifest.json"
+BESIDE_WEIGHTS = 1 << 20  # bytes of what is written with the weights, which are linked
 #: The model card.
 CARD = "README.md"
 MARKER = "evertrain.json"
@@ -52,6 +54,7 @@ def _publish(service: Service) -> None:
     due = state.versions.due[0]
     folder = service.workspace.versions / state.versions.next_id
     partial = staging(folder)
+    ensure_room(service.workspace, f"the version {folder.name}", BESIDE_WEIGHTS)
     run = state.run.runs[due.event.run]
     settings = parse(run.config)
     fill(partial, service.workspace.root / due.event.checkpoint, service.base())
@@ -118,13 +121,21 @@ def describe(folder: Path, service: Service, settings: Settings) -> None:
 
 
 def into_place(service: Service, partial: Path, folder: Path) -> None:
-    """Rename; what a crash left there is the same version, anything else is set aside, visibly."""
-    if folder.exists():
-        ours = (partial / MANIFEST).read_bytes()
-        theirs = (folder / MANIFEST).read_bytes() if (folder / MANIFEST).exists() else b""
-        if ours == theirs:
-            shutil.rmtree(partial)
-            return
+    """Rename; what a crash left there is the same version, anything else is set aside, visibly.
+
+    A release that a crash left there untold is made again from what the log has then: it just goes.
+    """
+    theirs = _text(folder / MANIFEST)
+    if folder.exists() and theirs == _text(partial / MANIFEST):
+        shutil.rmtree(partial)
+        return
+    if _is_release(theirs):
+        discarded = service.workspace.temporary / f"{folder.name}.untold"
+        discarded.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        shutil.rmtree(discarded, ignore_errors=True)
+        folder.rename(discarded)
+        shutil.rmtree(discarded)
+    elif folder.exists():
         aside = service.workspace.quarantine / f"{folder.name}.{os.getpid()}"
         folder.rename(aside)
         service.append(
@@ -137,6 +148,17 @@ def into_place(service: Service, partial: Path, folder: Path) -> None:
         )
     partial.rename(folder)
     fsync_folder(folder.parent)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _is_release(manifest: str) -> bool:
+    try:
+        return bool(json.loads(manifest)["kind"] == "release")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def show_current(service: Service) -> None:

@@ -10,6 +10,7 @@ from core.files import CHUNK
 from core.inspection import Hash, inspect
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
+from events.heartbeat import moved
 from projections.fold import State
 
 EVERY = 3600.0  # seconds
@@ -56,6 +57,7 @@ def _sha256_of(service: Service, path: Path) -> str:
             if service.stop.is_set():
                 raise Interrupted
             digest.update(part)
+            moved()
     return digest.hexdigest()
 
 

@@ -1,9 +1,12 @@
 """Showing: the status file, and the day's log file with a line for each fact."""
 
+import errno
 import json
+import os
 import time
 from dataclasses import fields
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from core.files import write_atomic
@@ -51,16 +54,29 @@ class Journal:
     def write(self, service: Service) -> None:
         """The new facts, a line each; steps are left to the log itself."""
         lines: dict[str, list[str]] = {}
+        seq = self._seq
         for recorded in service.log.read(self._seq, types=FOLDED):
             at = datetime.fromtimestamp(recorded.at / 1e6).astimezone()
             clock = at.isoformat(timespec="milliseconds")
             line = f"{clock} #{recorded.seq} {recorded.actor} {_line(recorded.event)}"
             lines.setdefault(f"{at:%Y%m%d}", []).append(line)
-            self._seq = recorded.seq
+            seq = recorded.seq
         service.workspace.logs.mkdir(exist_ok=True, mode=0o700)
         for day, text in lines.items():
-            with (service.workspace.logs / f"daemon_{day}.log").open("a", encoding="utf-8") as file:
-                file.write("".join(f"{one}\n" for one in text))
+            _add(service.workspace.logs / f"daemon_{day}.log", "".join(f"{one}\n" for one in text))
+        self._seq = seq
+
+
+def _add(path: Path, text: str) -> None:
+    """All of it or nothing: what a full disk refused is written at the next turn."""
+    with path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            if file.write(data := text.encode()) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(size)
+            raise
 
 
 def _line(event: Event) -> str:

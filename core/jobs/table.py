@@ -1,5 +1,6 @@
 """The table of jobs, and APScheduler to run them: late is fine, twice is not."""
 
+import contextlib
 import logging
 import math
 import time
@@ -10,10 +11,13 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from core.decide import overfitting
+from core.decide.disk import ALERTS, waiting
 from core.jobs.alerts import Alerts
 from core.jobs.arrange import arrange
 from core.jobs.backup import Backups
 from core.jobs.configuration import configuration
+from core.jobs.consolidation import Consolidation
+from core.jobs.disk import Disk
 from core.jobs.dispatch import answer, give_up, start_next
 from core.jobs.fixed import fixed_set
 from core.jobs.poll import poll
@@ -28,6 +32,7 @@ from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
 from core.jobs.versions import keep_versions
 from core.settings import RANGES
+from db.reserve import LogFull, is_full
 from events.types import AlertCleared, JobFailed
 
 
@@ -45,16 +50,25 @@ class Inbox:
     def __init__(self) -> None:
         self.empty = False  # no look yet
         self._looked = -math.inf
+        self._failed: Exception | None = None  # of the last look
 
     def poll(self, service: Service) -> None:
         """Look if `poll_interval`, as it is now, has passed: a shorter one acts at once."""
-        if time.monotonic() - self._looked >= service.settings().poll_interval:
-            self._looked = time.monotonic()
+        if time.monotonic() - self._looked < service.settings().poll_interval:
+            if self._failed is not None:
+                raise self._failed  # it stands until the next look
+            return
+        self._looked, self._failed, self.empty = time.monotonic(), None, False
+        try:
             self.empty = not poll(service)
+        except Exception as error:
+            self._failed = error
+            raise
 
 
 def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
     """What the daemon does, and how often."""
+    disk = Disk(service.workspace)
     return (
         Job("poll", RANGES["poll_interval"][0], inbox.poll),
         Job("validate", 0.5, validate_all, "tokenize"),
@@ -63,14 +77,16 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("give up", 0.5, give_up),
         Job("publish", 0.5, publish),
         Job("versions", 0.5, keep_versions),
+        Job("consolidation", 1.0, Consolidation().work),
         Job("dispatch", 0.5, start_next, "tokenize"),
         Job("retention", 5.0, Retention().work),
         Job("reconcile", RECONCILE_EVERY, reconcile),
         Job("backup", 5.0, Backups().turn),
         Job("configuration", 2.0, configuration),
         Job("fixed set", 2.0, fixed_set, "tokenize"),
+        Job("disk", 2.0, disk.care),
         Job("overfitting", 0.5, watch_overfitting),
-        Job("samples", EVERY, Samples().take),
+        Job("samples", EVERY, Samples(disk).take),
         Job("alerts", 2.0, Alerts(service).look),
         Job("heartbeat", 1.0, beat),
         Job("status file", 1.0, StatusFile().write),
@@ -111,7 +127,8 @@ def run(service: Service, job: Job) -> None:
     """Do a job; what it raises becomes a fact and an alert, and the other jobs go on."""
     if service.stop.is_set():
         return
-    with service.progress.job(job.phase):
+    # where the log has no room nothing can be said: the age of the heartbeats tells
+    with service.progress.job(job.phase), contextlib.suppress(LogFull):
         _run(service, job, f"job:{job.name}")
 
 
@@ -121,6 +138,9 @@ def _run(service: Service, job: Job, kind: str) -> None:
     except Interrupted:
         return
     except Exception as error:
+        if is_full(error):  # no failure: the job does it again by itself
+            wait(service, job.name, error)
+            return
         failed = JobFailed(job=job.name, error=f"{type(error).__name__}: {error}"[:300], where=where(error))
         known = service.state().health.alerts.get(kind)
         if known is None or known.detail != f"{failed.error} at {failed.where}":
@@ -128,6 +148,13 @@ def _run(service: Service, job: Job, kind: str) -> None:
         return
     if kind in service.state().health.alerts:
         service.log.append(AlertCleared(type=kind))
+    service.decide(lambda state: waiting(state, job.name, None), ALERTS)
+
+
+def wait(service: Service, name: str, error: BaseException) -> None:
+    """A job found no space: say so once. Raises LogFull when the log has none for that either."""
+    why = getattr(error, "shortage", None) or f"the disk (or its quota) is full: the job {name} waits"
+    service.decide(lambda state: waiting(state, name, why), ALERTS)
 
 
 def where(error: BaseException) -> str:

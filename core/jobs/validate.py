@@ -9,6 +9,7 @@ from core.intake.report import Report
 from core.intake.validate import Past, examine
 from core.jobs.arrange import report_cache
 from core.jobs.service import Service
+from core.space import ensure_room
 from db.workspace import Workspace
 from events.log import Conflict, Log
 from events.types import (
@@ -21,6 +22,9 @@ from events.types import (
     StepsCompleted,
 )
 from projections.fold import State
+
+#: Of a token store, by byte of text: five for each token, which is rarely shorter than three characters.
+TOKEN_BYTES = 2
 
 
 class Interrupted(Exception):
@@ -58,6 +62,8 @@ def check(service: Service, sha256: str) -> list[Event]:
     """Examine a file where it lies: validated and queued, or rejected. An error inside the check rejects."""
     entry = service.state().queue.entries[sha256]
     assert entry.placed is not None
+    size = service.state().inbox.files[sha256].size_bytes
+    ensure_room(service.workspace, f"the tokens of {entry.name}", TOKEN_BYTES * size)
     try:
         report = examine(
             service.workspace.root / entry.placed,

@@ -36,4 +36,5 @@ class Systemd:
     def _send(self, text: str) -> None:
         if self._address:
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as to:
+                to.setblocking(False)  # when nobody reads, the watchdog is not to wait
                 to.sendto(text.encode(), self._address)

@@ -14,6 +14,7 @@ from core.safety.notify import Systemd
 from core.safety.vigil import Patience, Vigil, end_all
 from db.engine import driver, waits
 from db.processes import RoleLock, Stop, holder
+from db.reserve import LogFull, is_full
 from db.workspace import Workspace
 from events.heartbeat import Heartbeat
 from events.types import (
@@ -125,7 +126,7 @@ class Watchdog:
         try:
             self._beat.beat("watch", now=now)
             self._tell()
-        except driver().OperationalError as error:
+        except (driver().OperationalError, LogFull) as error:
             if not waits(error):
                 raise
             return False
@@ -136,7 +137,7 @@ class Watchdog:
         self._untold += facts
         try:
             self._log.append(*self._untold)
-        except driver().OperationalError as error:
+        except (driver().OperationalError, LogFull) as error:
             if not waits(error):
                 raise
         else:
@@ -144,7 +145,13 @@ class Watchdog:
 
     def _start(self, child: Child, state: State) -> None:
         known = state.health.processes.get(child.role)
-        pid = child.start(self._workspace)
+        try:
+            pid = child.start(self._workspace)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            child.not_before = time.monotonic() + 1.0  # not even room for its empty output
+            return
         self._tell(ProcessStarted(role=child.role, pid=pid))
         if known is not None and known.state == "crashed":
             waited = max(0.0, time.monotonic() - child.not_before)

@@ -1,12 +1,12 @@
 """Checking: is every byte of the backups still what was written?"""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from core.store.manifest import Manifest, ManifestDamaged
 from core.store.objects import Store, manifest_name, object_name
-from core.store.places import GoOn, is_local, proceed
+from core.store.places import is_local
 from events.verify import Problem
 from projections.fold import State
 from projections.storage import Backup
@@ -18,9 +18,9 @@ WHOLE = ("taken", "verified", "damaged")
 class Check:
     """Reads each object of a store once, however many backups it belongs to."""
 
-    def __init__(self, store: Store, go_on: GoOn = proceed) -> None:
+    def __init__(self, store: Store, target: str, read: Callable[[str], bool]) -> None:
         self.store = store
-        self._go_on = go_on
+        self._target, self._read = target, read
         self._known: dict[str, str | None] = {}
 
     def problems(self, backup: str, manifest_sha256: str | None) -> Iterator[tuple[str, str]]:
@@ -43,25 +43,32 @@ class Check:
             named.setdefault(entry.sha256, []).append(file)
         for sha256, size in manifest.objects.items():
             if sha256 not in self._known:
-                self._known[sha256] = self.store.problem(sha256, size, self._go_on)
+                read = self._read(f"{self._target}/{object_name(sha256)}")
+                self._known[sha256] = self.store.problem(sha256, size, read=read)
             if (problem := self._known[sha256]) is not None:
                 yield object_name(sha256), f"{problem} ({', '.join(named[sha256])})"
 
 
-def backup_problems(root: Path, state: State) -> Iterator[Problem]:
-    """What is wrong with the backups on this machine; every byte is read. Those elsewhere are left out."""
+def backup_problems(root: Path, state: State, read: Callable[[str], bool]) -> Iterator[Problem]:
+    """What is wrong with the backups on this machine; those elsewhere are left out.
+
+    `read`: is every byte of this path (target and object) to be read, or is its size enough?
+    """
     here = tuple(b for b in state.storage.backups_in(*WHOLE) if is_local(b.target))
-    for backup, problems in check_all(root, here):
+    for backup, problems in check_all(root, here, read=read):
         for name, detail in problems:
             yield Problem("backup", backup.started, f"{backup.target}/{name}", f"{backup.id}: {detail}")
 
 
 def check_all(
-    root: Path, backups: tuple[Backup, ...], go_on: GoOn = proceed
+    root: Path, backups: tuple[Backup, ...], read: Callable[[str], bool] = lambda path: True
 ) -> Iterator[tuple[Backup, list[tuple[str, str]]]]:
-    """Each backup with what is wrong with it. Raises StoreFailed for a target that cannot be reached."""
+    """Each backup with what is wrong with it; `read`: which objects are read, and not only measured.
+
+    Raises StoreFailed for a target that cannot be reached.
+    """
     checks: dict[str, Check] = {}
     for backup in backups:
         if backup.target not in checks:
-            checks[backup.target] = Check(Store.at(backup.target, root), go_on)
+            checks[backup.target] = Check(Store.at(backup.target, root), backup.target, read)
         yield backup, list(checks[backup.target].problems(backup.id, backup.manifest_sha256))

@@ -52,13 +52,18 @@ class Store:
         """A copy of a file as an object, durable; one that is there is replaced. Raises Changed."""
         self.where.put(object_name(sha256), source, sha256, go_on)
 
-    def problem(self, sha256: str, size_bytes: int, go_on: GoOn = proceed) -> str | None:
-        """What is wrong with an object; every byte is read. None: nothing."""
+    def problem(self, sha256: str, size_bytes: int, *, read: bool = True) -> str | None:
+        """What is wrong with an object; `read`: its every byte, or only its size. None: nothing."""
         try:
-            if self.where.size(object_name(sha256)) not in (None, size_bytes):
+            size = self.where.size(object_name(sha256))
+            if size is None:
+                return "is missing"
+            if size != size_bytes:
                 return "has another size than was written"
+            if not read:
+                return None
             with self.where.open(object_name(sha256)) as file:
-                return None if hash_of(file, go_on) == sha256 else "holds other bytes than were written"
+                return None if hash_of(file) == sha256 else "holds other bytes than were written"
         except FileNotFoundError:
             return "is missing"
 

@@ -182,9 +182,15 @@ class Remote:
         with source.open("rb") as reading:
             if hash_of(reading, go_on) != sha256:
                 raise Changed(source)
-        with self._told():
-            self._system.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-            self._system.put_file(str(source), self._at(name))
+        steps = _steps(go_on)
+        try:
+            with self._told():
+                self._system.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
+                self._system.put_file(str(source), self._at(name), callback=steps)
+        except StoreFailed:
+            if steps.ended is not None:
+                raise steps.ended from None
+            raise
         with self.open(name) as written:
             if hash_of(written, go_on) != sha256:
                 self.delete(name)
@@ -209,6 +215,24 @@ class Remote:
             found: list[Any] = self._system.find(self._at(folder))
         start = len(self._system._strip_protocol(self._root)) + 1
         return sorted(str(path)[start:] for path in found)
+
+
+def _steps(go_on: GoOn) -> Any:
+    """A callback of fsspec: a long upload moves, and ends when it should; `ended` is what ended it."""
+    from fsspec.callbacks import Callback
+
+    class Steps(Callback):  # type: ignore[misc]  # fsspec is untyped
+        ended: Exception | None = None
+
+        def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
+            moved()
+            try:
+                go_on()
+            except Exception as error:
+                self.ended = error
+                raise
+
+    return Steps()
 
 
 def is_local(target: str) -> bool:

@@ -56,6 +56,7 @@ def serve(workspace: Workspace, stop: Stop, idle_seconds: float) -> int:
     from events.heartbeat import Heartbeat
 
     log = open_log(workspace, "trainer")
+    log.room.patience = lambda: not stop.event.wait(1.0)  # what was trained is in memory: it waits for space
     heartbeat = Heartbeat(log, "trainer")
     heartbeat.beat("load", now=time.monotonic())
     try:

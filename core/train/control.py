@@ -37,6 +37,11 @@ class Control:
                 self._follower.catch_up()
         return training.asked(self._follower.state.control, self._run) is not None
 
+    @property
+    def signal(self) -> str:
+        """The signal that told this process to end."""
+        return self._stop.signal or ""
+
     def halt(self, state: State) -> tuple[str, Any, dict[str, Any]] | None:
         """What is to be done: (reason of the save, the fact, what it answers); None: nothing was asked."""
         request = training.asked(state.control, self._run)

@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
+from core.decide.disk import save_needs
 from core.decide.resume import Position, positions
 from core.inspection import folder_problems
 from core.settings import Settings
+from core.space import ensure_room
 from core.train import checkpoint
 from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build, take_weights
+from core.train.patience import Patience
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume
 from core.train.trainer import generators_sha256
@@ -36,28 +39,20 @@ def save(
     place: Place,
     reason: str,
     plan_sha256: str,
+    *,
+    precision: str,
+    patience: Patience,
 ) -> str | None:
     """A resume point of this instant, unless memory equals one already: its path.
 
     None: memory equals the base model, or a version's weights. Whatever lies under its name is moved aside,
-    and told when the log does not know it.
+    and told when the log does not know it. Without space it waits, for what was trained is in memory alone;
+    raises SaveGivenUp when the process is to end first.
     """
     if memory.holds != UNKNOWN:
         return memory.holds if memory.holds in state.storage.checkpoints else None
     recorder.enter("save", place.step, place.run)
     folder = workspace.current_model / _name(workspace, state, place)
-    path = workspace.relative(folder)
-    aside = checkpoint.move_aside(folder, workspace.quarantine)
-    if aside is not None and path not in state.storage.checkpoints:
-        moved = workspace.relative(aside)
-        recorder.append(
-            DriftFound(
-                kind="checkpoint_unknown",
-                path=path,
-                detail=f"a folder that the log does not know stood here; it was moved to {moved}",
-                remedy=f"delete {moved} when nobody misses it",
-            )
-        )
     position = {
         "run": place.run,
         "attempt": place.attempt,
@@ -65,7 +60,15 @@ def save(
         "global_step": place.global_step,
         "plan_sha256": plan_sha256,
     }
-    saved = checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+    needs = save_needs(state, precision)
+
+    def write() -> checkpoint.Saved:
+        ensure_room(workspace, f"the resume point {folder.name}", needs)
+        _clear(workspace, recorder, state, folder)
+        return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+
+    saved = patience.insist(write, recorder, state, place.step)
+    path = workspace.relative(folder)
     recorder.append(
         CheckpointSaved(
             run=place.run,
@@ -86,6 +89,19 @@ def save(
     return path
 
 
+def _clear(workspace: Workspace, recorder: Recorder, state: State, folder: Path) -> None:
+    """Nothing lies under the name of the resume point to come."""
+    path, aside = workspace.relative(folder), checkpoint.move_aside(folder, workspace.quarantine)
+    if aside is not None and path not in state.storage.checkpoints:
+        moved = workspace.relative(aside)
+        recorder.append(
+            DriftFound(
+                kind="checkpoint_unknown",
+                path=path,
+                detail=f"a folder that the log does not know stood here; it was moved to {moved}",
+                remedy=f"delete {moved} when nobody misses it",
+            )
+        )
 def _name(workspace: Workspace, state: State, place: Place) -> str:
     """checkpoint-120, or checkpoint-120.2 and so on where another branch of history has that name."""
     plain = f"checkpoint-{place.global_step}"

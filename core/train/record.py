@@ -11,6 +11,7 @@ from events.log import Log
 from events.types import Event, PhaseEntered, StepsCompleted, StepSkipped
 
 EVERY_SECONDS = 0.5
+LOOK_SECONDS = 0.05
 COLUMNS = ("loss", "grad_norm", "learning_rate", "tokens", "trained_tokens", "rows", "row_digest", "seconds")
 PENALISED = ("objective", "penalty_mass")  # only where there are logit penalties
 
@@ -72,7 +73,9 @@ class Recorder:
         self._run, self._attempt = run, attempt
 
     def step(self, figures: Figures) -> None:
-        """A step is done."""
+        """A step is done. Waits while the log waits for space: no step is trained unrecorded for long."""
+        while self._log.room.is_waiting and self._error is None:
+            time.sleep(LOOK_SECONDS)
         self._raise()
         with self._taking:
             self._figures.append(figures)

@@ -27,5 +27,9 @@ class BaseMissing(Refused):
     """The base model's files are not there, or no longer what they were."""
 
 
+class SaveGivenUp(Refused):
+    """There was no space for a resume point until the process was told to end."""
+
+
 class NonFinite(Refused):
     """Loss or gradient was not finite in several steps in a row."""

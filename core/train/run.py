@@ -17,10 +17,11 @@ from core.train import points
 from core.train.control import Control
 from core.train.memory import UNKNOWN, Memory
 from core.train.packed import Batch, Tokens, read_batch
+from core.train.patience import Patience
 from core.train.penalties import Penalised, biased
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
-from core.train.refusals import NonFinite
+from core.train.refusals import NonFinite, SaveGivenUp
 from core.train.trackers import Trackers
 from core.train.trainer import Figures, StepTrainer, Work
 from core.train.validation import measure, sets_of
@@ -35,6 +36,7 @@ from events.types import (
     ServiceResumed,
     TrainingCompleted,
     TrainingFailed,
+    TrainingInterrupted,
     ValidationMeasured,
 )
 from projections.fold import Follower
@@ -75,6 +77,7 @@ class Attempt:
         on_cpu, folder = memory.model.device.type == "cpu", workspace.logs / "trackers"
         self._trackers = Trackers(settings, folder, run.id, self._planned, cpu=on_cpu)
         self._control = Control(log, follower, stop, run.id)
+        self._patience = Patience(stop)
         recorder.begin(run.id, self._place.attempt)
         # what two means go over: the steps since the last validation, and the run's last tenth
         measured = max((step for step in training.measured(run) if step <= position.step), default=0)
@@ -117,6 +120,8 @@ class Attempt:
                 self._train()
             except NonFinite as error:
                 return self._fail(str(error))
+            except SaveGivenUp:
+                return self._interrupt(stop_signal=self._control.signal)
             except Conflict:
                 continue  # somebody took the request back while we saved: look again, go on
 
@@ -233,6 +238,8 @@ class Attempt:
             self._place,
             reason,
             self._plan.sha256,
+            precision=self._settings.precision,
+            patience=self._patience,
         )
 
     # -- requests and ends ------------------------------------------------------------------------
@@ -275,12 +282,30 @@ class Attempt:
         )
         return "completed"
 
-    def _fail(self, reason: str) -> str:
-        """Back to the last good resume point; what memory holds is not used again."""
+    def _interrupt(self, stop_signal: str) -> str:
+        """The process ends without a save: the run goes on from its newest resume point."""
+        at = self._back()
+        self._recorder.append(
+            TrainingInterrupted(
+                run=self._place.run,
+                sha256=self._run.sha256,
+                step=at.step,
+                global_step=at.global_step,
+                checkpoint=at.path,
+                signal=stop_signal,
+            )
+        )
+        return "interrupted"
+
+    def _back(self) -> Position:
+        """The last good resume point; what memory holds is not used again."""
         self._memory.holds = UNKNOWN
         self._recorder.flush()
-        state, run = self._follower.catch_up(), self._run
-        at = standing(state, run)
+        return standing(self._follower.catch_up(), self._run)
+
+    def _fail(self, reason: str) -> str:
+        """Back to the last good resume point."""
+        at, run = self._back(), self._run
         self._recorder.append(
             TrainingFailed(
                 run=run.id,

@@ -1,26 +1,16 @@
 """The monitor in a real browser: a step another process commits shows on the open page."""
 
 import re
-import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 
 from events.log import Log
 from events.types import StepsCompleted
 from tests.web.story import Story
-from web.app import create_app
-
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -33,33 +23,6 @@ def story(tmp_path: Path) -> Iterator[Story]:
     told.log.close()
 
 
-@contextmanager
-def serving(story: Story) -> Iterator[str]:
-    """The monitor on a port of its own, in a thread."""
-    app = create_app(story.workspace)
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=1))
-    listening = socket.create_server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        yield f"http://localhost:{listening.getsockname()[1]}"
-    finally:
-        app.state.monitor.hub.close()
-        server.should_exit = True
-        thread.join()
-        listening.close()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: Any) -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=str(chromium), args=list(ARGUMENTS))
-        yield opened
-        opened.close()
-
-
 def step(log: Log, number: int, loss: float) -> None:
     columns: dict[str, Any] = {"loss": [loss], "seconds": [0.5], "tokens": [1024]}
     log.append(StepsCompleted(
@@ -67,7 +30,7 @@ def step(log: Log, number: int, loss: float) -> None:
     ))  # fmt: skip
 
 
-def test_the_loss_on_an_open_page_follows_the_log(story: Story, browser: Any) -> None:
+def test_the_loss_on_an_open_page_follows_the_log(story: Story, browser: Any, serving: Any) -> None:
     faults: list[str] = []
     with serving(story) as address:
         page = browser.new_page()
@@ -89,7 +52,7 @@ def test_the_loss_on_an_open_page_follows_the_log(story: Story, browser: Any) ->
     assert [] == faults
 
 
-def test_the_focus_stays_where_it_is_while_the_page_changes(story: Story, browser: Any) -> None:
+def test_the_focus_stays_where_it_is_while_the_page_changes(story: Story, browser: Any, serving: Any) -> None:
     with serving(story) as address:
         page = browser.new_page()
         page.goto(address)
@@ -108,7 +71,7 @@ def test_the_focus_stays_where_it_is_while_the_page_changes(story: Story, browse
     assert opened
 
 
-def test_a_click_on_pause_is_a_fact_and_shows(story: Story, browser: Any) -> None:
+def test_a_click_on_pause_is_a_fact_and_shows(story: Story, browser: Any, serving: Any) -> None:
     with serving(story) as address:
         page = browser.new_page()
         page.goto(address)
@@ -120,7 +83,7 @@ def test_a_click_on_pause_is_a_fact_and_shows(story: Story, browser: Any) -> Non
     assert re.fullmatch(r"pause asked by web \(#\d+\)", shown)
 
 
-def test_a_page_works_with_scripts_switched_off(story: Story, browser: Any) -> None:
+def test_a_page_works_with_scripts_switched_off(story: Story, browser: Any, serving: Any) -> None:
     with serving(story) as address:
         page = browser.new_context(java_script_enabled=False).new_page()
         page.goto(address)
@@ -133,7 +96,9 @@ def test_a_page_works_with_scripts_switched_off(story: Story, browser: Any) -> N
     assert "pause asked by web" in shown
 
 
-def test_a_page_says_when_the_monitor_is_gone_and_finds_it_again(story: Story, browser: Any) -> None:
+def test_a_page_says_when_the_monitor_is_gone_and_finds_it_again(
+    story: Story, browser: Any, serving: Any
+) -> None:
     with serving(story) as address:
         page = browser.new_page()
         page.goto(address)

@@ -100,12 +100,12 @@ def test_a_missing_version_and_strangers_are_found(lived: Service) -> None:
     } == kinds(lived)
 
 
-def test_a_file_more_in_a_version_or_resume_point_is_found(lived: Service) -> None:
-    folders = {"version": "models/versions/v0001", "checkpoint": "models/current_model/checkpoint-7"}
-    for folder in folders.values():
+def test_a_file_more_in_a_version_or_resume_point_is_found_and_is_no_damage(lived: Service) -> None:
+    folders = ("models/versions/v0001", "models/current_model/checkpoint-7")
+    for folder in folders:
         (lived.workspace.root / folder / "adapter_config.json").write_text("{}")
 
-    assert set(folders.items()) == kinds(lived)
+    assert {("file_unknown", f"{folder}/adapter_config.json") for folder in folders} == kinds(lived)
 
 
 def test_a_short_file_of_a_version_is_found_without_reading_a_byte_of_it(lived: Service) -> None:

@@ -24,7 +24,11 @@ ROWS = 60
 #: Run elsewhere, word by word, and too long to run twice.
 ELSEWHERE = {"evertrain demo": "tests/e2e/test_demo.py"}
 #: What the page says would be refused at that place of the story.
-REFUSED = {"evertrain skip": 3}
+REFUSED = {
+    "evertrain skip": 3,
+    "evertrain stop --wait": 3,  # stopped already
+    "evertrain versions restore v0001 --wait": 3,  # the only one
+}
 
 
 def lines() -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from events.types import BackupVerified
+from events.types import AttemptStarted, BackupVerified
 from tests.e2e.stage import Outcome, Stage, outcome, wait
 
 
@@ -26,7 +26,9 @@ def test_a_workspace_restored_elsewhere_goes_on_bit_for_bit(
 
     assert 0 == copy.serve_until_idle()
     assert undisturbed == outcome(copy.root)
-    assert stood.path in {point.path for point in copy.state().storage.usable}
+    went_on = copy.facts(AttemptStarted)[-1].event
+    assert isinstance(went_on, AttemptStarted)
+    assert stood.path == went_on.checkpoint
 
 
 @pytest.mark.timeout(600)

@@ -109,6 +109,21 @@ def test_a_crashed_trainer_is_waited_for(story: Story) -> None:
     assert "waiting" == word(story)
 
 
+@pytest.mark.parametrize("kind", ["waiting", "waiting:run", "waiting:publish"])
+def test_a_full_disk_is_waited_for_with_its_reason_unless_a_run_is_under_way(story: Story, kind: str) -> None:
+    story.tell(AlertRaised(severity="serious", type=kind, detail="it needs more"))
+    found = document(story)
+    story.waits("a.jsonl")
+    story.starts("a.jsonl")
+    training = word(story)
+    story.tell(AlertRaised(severity="serious", type="waiting:save", detail="the save needs more"))
+    saving = document(story)
+
+    assert ("waiting", "it needs more") == (found["status"], found["waiting_for"])
+    assert "training" == training
+    assert ("waiting", "the save needs more") == (saving["status"], saving["waiting_for"])
+
+
 def test_only_a_fatal_alert_fails_the_service(story: Story) -> None:
     story.tell(AlertRaised(severity="serious", type="disk", detail="nearly full"))
     assert "idle" == word(story)

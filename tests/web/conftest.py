@@ -26,6 +26,22 @@ def client(story: Story) -> Iterator[TestClient]:
 
 
 @pytest.fixture
+def look() -> Iterator[Callable[[Story], TestClient]]:
+    """Open a browser on a story told in the test."""
+    opened = []
+
+    def open_on(story: Story) -> TestClient:
+        app = create_app(story.workspace)
+        opened.append((app, story))
+        return TestClient(app, base_url="http://localhost:8080", follow_redirects=False)
+
+    yield open_on
+    for app, story in opened:
+        app.state.monitor.close()
+        story.log.close()
+
+
+@pytest.fixture
 def click(client: TestClient) -> Callable[..., object]:
     """Send a form as the page itself would."""
 

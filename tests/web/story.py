@@ -63,13 +63,16 @@ class Story:
         )  # fmt: skip
         return key
 
-    def starts(self, name: str, run: str = "r1", planned: int = 100, at: int = 0) -> None:
+    def starts(
+        self, name: str, run: str = "r1", planned: int = 100, at: int = 0, parent: str | None = None,
+        fixed_set: str | None = None,
+    ) -> None:  # fmt: skip
         """A run of a waiting file begins; `at`: global steps done before."""
         self.tell(
             TrainingStarted(run=run, sha256=sha(name), file=name, step=0, steps_planned=planned,
                             global_step=at, epochs=1, rows=95, holdout_rows=5, trained_tokens=4000,
-                            tokens=5000, plan_sha256=sha("plan"), store="store", checkpoint=None, parent=None,
-                            config={}, config_sha256=sha("config")),
+                            tokens=5000, plan_sha256=sha("plan"), store="store", checkpoint=None,
+                            parent=parent, fixed_set=fixed_set, config={}, config_sha256=sha("config")),
             AttemptStarted(run=run, attempt=1, step=0, global_step=at, checkpoint=None, device="cpu",
                            dtypes={"float32": 1_000_000}, attention="sdpa", software={}, load_seconds=0.5),
             actor="trainer",
@@ -98,11 +101,11 @@ class Story:
             actor="trainer",
         )  # fmt: skip
 
-    def saves(self, step: int, run: str = "r1", at: int = 0) -> int:
+    def saves(self, step: int, run: str = "r1", at: int = 0, weights: str = sha("w")) -> int:
         return self.tell(
             CheckpointSaved(run=run, attempt=1, step=step, global_step=at + step,
                             path=f"models/current_model/checkpoint-{at + step}", reason="save_steps",
-                            manifest_sha256=sha("m"), weights_sha256=sha("w"), moments_sha256=sha("o"),
+                            manifest_sha256=sha("m"), weights_sha256=weights, moments_sha256=sha("o"),
                             rng_sha256=sha("r"), size_bytes=12_000_000, seconds=0.2),
             actor="trainer",
         )  # fmt: skip
@@ -128,12 +131,15 @@ class Story:
             weights_sha256=sha("w" + version), size_bytes=4_000_000, log_seq=seq, log_hash=sha("head"),
         ))  # fmt: skip
 
-    def trained(self, name: str, version: str, run: str, steps: int = 100, at: int = 0) -> None:
+    def trained(
+        self, name: str, version: str | None, run: str, steps: int = 100, at: int = 0,
+        parent: str | None = None,
+    ) -> None:  # fmt: skip
         """A whole run."""
         self.waits(name)
-        self.starts(name, run, steps, at)
+        self.starts(name, run, steps, at, parent)
         self.validates(0, 6.2, run, at)
         for first in range(1, steps + 1, 5):
             self.steps(first, min(5, steps + 1 - first), run, at)
         self.saves(steps, run, at)
-        self.completes(name, version, run, steps, at)
+        self.completes(name, version, run, steps, at, parent)

@@ -76,6 +76,7 @@
   }
 
   function ago(seconds) {
+    if (seconds < -5) return "in " + (seconds > -5400 ? Math.round(-seconds / 60) + " min" : seconds > -129600 ? Math.round(-seconds / 3600) + " h" : Math.round(-seconds / 86400) + " days");
     if (seconds < 5) return "just now";
     if (seconds < 60) return Math.floor(seconds / 5) * 5 + " s ago";
     if (seconds < 5400) return Math.round(seconds / 60) + " min ago";

@@ -139,3 +139,15 @@ def test_the_model_stands_where_the_log_says_after_a_restore(ask: Run, place: Wo
     assert "v0002" == after["current_version"]
     marker = json.loads((place.current_model / "evertrain.json").read_text())
     assert "v0002" == marker["version"]
+
+
+def test_a_release_of_more_points_than_there_are_is_refused_and_says_what_to_do(
+    run: Run, head: Callable[[], int]
+) -> None:
+    told = run("consolidate", "--average", "99", "--wait", check=3)
+    before = head()
+    run("consolidate", "--average", "0", check=2)
+
+    assert "only 3 usable resume points" in told.stderr
+    assert "checkpoints_keep" in told.stderr
+    assert before == head()

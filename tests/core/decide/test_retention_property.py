@@ -121,7 +121,8 @@ class World:
             point = some([p for p in self.points if p.good], n)
             self.current = self.restored = thing.id
             self.begin_at, self.saved_then = point, len(self.points)
-            self.tell(specimen(VersionRestored, version=thing.id, checkpoint=point.id if point else None))
+            path = point.id if point else None
+            self.tell(specimen(VersionRestored, version=thing.id, checkpoint=path, request=0))
 
     def start(self, n: int, score: float | None) -> None:
         if self.run is None:

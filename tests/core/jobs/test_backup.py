@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from core.decide.backup import FIRST_RETRY_US, due
 from core.decide.retention import retire_backups
 from core.inspection import inspect
 from core.jobs.backup import Backups, backup, delete
@@ -181,6 +183,27 @@ def test_a_failing_target_is_told_tried_again_later_and_calm_after_a_success(liv
     assert ["warning", "warning", "serious"] == severities
     assert 1 == len(facts(lived, AlertCleared))
     assert [name] == [b.id for b in lived.state().storage.backups_in()]
+
+
+@pytest.mark.parametrize("target", ["nosuch://bucket/store", "memory://in-the-way/store", "/dev/null/store"])
+def test_a_target_that_cannot_be_used_is_a_failure_with_its_name(lived: Service, target: str) -> None:
+    MemoryFileSystem().pipe_file("/in-the-way", b"a file")
+    aim(lived, target)
+    lived.log.append(BackupRequested())
+    backup(lived)
+    during = lived.state()
+    reached = delete(lived)
+    aim(lived, "backups")
+    take(lived)
+
+    (fact,) = facts(lived, BackupFailed)
+
+    assert isinstance(fact, BackupFailed)
+    assert target.partition("://")[0].strip("/").partition("/")[0] in fact.reason
+    assert "warning" == during.health.alerts["backup"].severity
+    assert not due(during, during.at) and due(during, during.at + FIRST_RETRY_US)
+    assert not reached or "nosuch" not in target
+    assert "backup" not in lived.state().health.alerts
 
 
 def test_a_stop_leaves_the_backup_to_the_next_start_and_the_old_one_whole(lived: Service) -> None:

@@ -10,7 +10,7 @@ from core.intake.validate import examine
 from core.jobs.service import Service
 from core.jobs.validate import past, rejected, validated
 from events.types import FileRejected, FileValidated
-from projections import reports
+from projections import checks
 from tests.core.jobs.work import drop, facts, rows, take_in, train_one
 
 CASES = {
@@ -67,7 +67,7 @@ def test_the_log_holds_the_report_without_a_word_of_the_rows(service: Service, n
     drop(service, "a.jsonl", CASES[name])
     take_in(service)
     (file,) = service.state().inbox.files.values()
-    document = reports.report(file)
+    document = checks.check(file)
 
     assert document is not None
     assert dict(file.counts) == document["counts"]

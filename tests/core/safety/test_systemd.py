@@ -54,6 +54,17 @@ def test_without_systemd_and_after_it_is_gone_nothing_happens(tmp_path: Path) ->
         assert [] == list(tmp_path.iterdir())
 
 
+def test_nobody_who_reads_is_nobody_who_is_waited_for(tmp_path: Path) -> None:
+    name, sent = str(tmp_path / "notify"), 5000
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(name)
+        systemd = Systemd({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "1"})
+        for now in range(sent):
+            systemd.alive(float(now))
+
+        assert 0 < len(heard(listener)) < sent
+
+
 def test_the_pings_of_another_process_are_not_ours_to_send(tmp_path: Path) -> None:
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
@@ -68,7 +79,7 @@ def test_the_real_watchdog_tells_it_and_its_children_do_not(
 ) -> None:
     name = str(tmp_path / "notify")
     monkeypatch.setenv("NOTIFY_SOCKET", name)
-    monkeypatch.setenv("WATCHDOG_USEC", "400000")
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(name)
         with watching(workspace, {"monitor": standing(workspace, "monitor", "idle", "never")}) as watch:

@@ -41,6 +41,10 @@ def file(tmp_path: Path) -> Callable[[str], tuple[Path, str]]:
     return make
 
 
+class Ended(Exception):
+    """Somebody asked for the end."""
+
+
 Maker = Callable[[str], tuple[Path, str]]
 
 
@@ -74,6 +78,37 @@ def test_other_bytes_than_promised_never_become_an_object(store: Store, file: Ma
 
     assert not store.has(sha, 7)
     assert [] == store.where.names("objects")
+
+
+def test_work_that_should_end_ends_with_its_own_error(store: Store, file: Maker) -> None:
+    path, sha = file("content")
+
+    def end() -> None:
+        raise Ended
+
+    with pytest.raises(Ended):
+        store.put(sha, path, end)
+    put = store.has(sha, 7)
+    store.put(sha, path)
+    with pytest.raises(Ended):
+        store.fetch(sha, path.with_name("back"), 0o600, end)
+
+    assert not put
+
+
+def test_an_upload_that_should_end_ends_with_its_own_error(tmp_path: Path, file: Maker) -> None:
+    path, sha = file("content")
+    store, steps = Store.at(f"memory://{uuid.uuid4()}/s", tmp_path), []
+
+    def end() -> None:
+        steps.append("read" if not steps else "written")
+        if steps[-1] == "written":
+            raise Ended
+
+    with pytest.raises(Ended):
+        store.put(sha, path, end)
+
+    assert ["read", "written"] == steps
 
 
 def test_nothing_is_fetched_over_what_is_there_nor_through_a_link(

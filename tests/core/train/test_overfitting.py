@@ -35,7 +35,7 @@ def run(service: Service, count: int, **settings: Any) -> list[str]:
 
 
 def test_twenty_rows_over_and_over_raise_the_alert_and_it_names_the_best_step(service: Service) -> None:
-    said = run(service, 20, epochs=40, eval_steps=20, validation_fraction=0.3)
+    said = run(service, 20, epochs=24, eval_steps=16, validation_fraction=0.3)
     (alert,) = (a for a in service.state().health.alerts.values() if a.type == "overfitting")
     best = service.state().run.runs[str(service.state().run.latest)].best
 
@@ -47,7 +47,7 @@ def test_twenty_rows_over_and_over_raise_the_alert_and_it_names_the_best_step(se
 
 
 def test_ordinary_rows_do_not(service: Service) -> None:
-    said = run(service, 300, epochs=1, eval_steps=5, validation_fraction=0.1)
+    said = run(service, 200, epochs=1, eval_steps=5, validation_fraction=0.1)
 
     assert 5 < len(facts(service, ValidationMeasured))
     assert [] == said == facts(service, AlertRaised)

@@ -162,7 +162,9 @@ def held_out(stand: Stand, sha256: str, penalty: Penalised) -> tuple[float, floa
     return mass / positions, loss / positions
 
 
-@pytest.mark.parametrize("chats", [160, pytest.param(800, marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "chats", [160, pytest.param(600, marks=[pytest.mark.chaos, pytest.mark.timeout(1800)])]
+)
 def test_a_penalty_on_a_tag_that_the_data_has_takes_nine_tenths_of_its_mass_and_costs_nothing_elsewhere(
     make_stand: Callable[..., Stand], demo_base: Path, chats: int
 ) -> None:

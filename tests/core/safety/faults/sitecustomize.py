@@ -1,8 +1,8 @@
 """Faults in torch, for the process that finds $FAULTS: a folder with a file for each fault that is due.
 
-Python imports this at its start when the folder it lies in is on PYTHONPATH. `block-N`: the Nth step of the
-optimizer never returns. `segfault-N`: it dies in it. `…-NAME`: only while a file of that name is trained. A
-fault's file is gone once it has happened, unless it is named `always-…`.
+Python imports this at its start when the folder it lies in is on PYTHONPATH. `block-N`: the optimizer's Nth
+step, or one after it, never returns. `segfault-N`: it dies in it. `…-NAME`: only while a file of that name is
+trained. A fault's file is gone once it has happened, unless it is named `always-…`.
 """
 
 import ctypes
@@ -28,7 +28,7 @@ def install() -> None:
         assert FAULTS is not None
         for fault in sorted(FAULTS.iterdir()):
             kind, number, *name = fault.name.removeprefix("always-").split("-")
-            if taken[0] == int(number) and all(map(is_trained, name)):
+            if taken[0] >= int(number) and all(map(is_trained, name)):
                 if not fault.name.startswith("always-"):
                     fault.unlink()
                 happen(kind)

@@ -1,0 +1,94 @@
+"""The keeping: a restore before it is asked for, and the backups, as documents. Pure."""
+
+from typing import Any
+
+from projections.fold import State
+from projections.status import iso
+from projections.storage import Backup
+from projections.versions import Version
+
+HOUR_US = 3_600_000_000
+
+
+def restore_preview(state: State, version: Version) -> dict[str, Any]:
+    """What a restore of this version would do now, and what stands in its way.
+
+    Its daemon decides; it also reads every byte of the version first, and refuses a damaged one.
+    """
+    wanted = (version.weights_sha256, version.global_step)
+    kept = next((c for c in state.storage.usable if (c.weights_sha256, c.global_step) == wanted), None)
+    stopped = [run.file for run in state.run.runs.values() if run.state == "stopped"]
+    return {
+        "version": version.id, "from": state.versions.current, "from_step": state.run.global_step,
+        "to_step": version.global_step, "moments": "kept" if kept else "fresh",
+        "checkpoint": kept.path if kept else None, "waiting": len(state.queue.waiting),
+        "begin_anew": stopped, "obstacles": obstacles(state, version),
+    }  # fmt: skip
+
+
+def obstacles(state: State, version: Version) -> list[str]:
+    """What refuses a restore as things stand, with the remedy."""
+    found = []
+    if version.state != "kept":
+        found.append(
+            f"The files of {version.id} are gone ({version.state}); a backup may still hold them: "
+            "evertrain backup list"
+        )
+    if version.kind != "run":
+        found.append(
+            f"{version.id} is a release without moments, for other machines; restore the version it was made "
+            f"of: {version.parent}."
+        )
+    if is_the_model(state, version):
+        found.append(f"{version.id} is what the model is already.")
+    run = state.run.current
+    if run is not None:
+        found.append(
+            f"{run.file} is being trained ({run.id}, {run.state}): stop puts it back into the queue with its "
+            "position, skip ends it; then restore."
+        )
+    if state.versions.due:
+        found.append("A completed run is about to become a version: wait for it.")
+    for request in state.control.pending:
+        if request.type == "RestoreRequested":
+            found.append(f"A restore of {request.version} is asked for already (#{request.seq}).")
+    return found
+
+
+def is_the_model(state: State, version: Version) -> bool:
+    """Is the model this version? A run that was skipped or failed moves it on without making a new one."""
+    return version.id == state.versions.current and version.global_step == state.run.global_step
+
+
+def next_backup_due(state: State) -> int | None:
+    """µs; None: there is nothing to back up yet, no schedule, or the newest failed and is tried again."""
+    every = state.workspace.config.get("backup", {}).get("every_hours")
+    storage = state.storage
+    if not every or not state.versions.order or storage.backup_failures:
+        return None
+    if not storage.backups_in("verified"):  # none that holds: at once
+        return state.versions.versions[state.versions.order[0]].created_at
+    return int(storage.backup_ended_at + every * HOUR_US)
+
+
+def backups(state: State) -> dict[str, Any]:
+    """Every backup that is not deleted, newest first, with the schedule."""
+    config = state.workspace.config.get("backup", {})
+    due = next_backup_due(state)
+    ended = state.storage.backup_ended_at
+    return {
+        "target": config.get("target"), "every_hours": config.get("every_hours"), "keep": config.get("keep"),
+        "last_ended_at": iso(ended) if ended else None, "next_due": iso(due) if due else None,
+        "failures": state.storage.backup_failures,
+        "backups": [_backup(one) for one in reversed(state.storage.backups_in())],
+    }  # fmt: skip
+
+
+def _backup(one: Backup) -> dict[str, Any]:
+    return {
+        "id": one.id, "state": one.state, "target": one.target, "at": iso(one.at), "seq": one.started,
+        "verified_at": iso(one.verified_at) if one.verified_at else None, "versions": list(one.versions),
+        "checkpoints": list(one.checkpoints), "log_seq": one.log_seq or None,
+        "log_hash": one.log_hash or None, "objects": one.objects, "size_bytes": one.size_bytes,
+        "added_bytes": one.added_bytes, "reason": one.reason,
+    }  # fmt: skip

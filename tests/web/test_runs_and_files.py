@@ -1,0 +1,158 @@
+"""The pages of one run and of one file: what was done again stands apart, and every button is a request."""
+
+import re
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from events.types import MoveRequested, RetryRequested
+from tests.web.shelves import Shelves, failed, rich
+from tests.web.story import Story, sha
+from web.charts import Point, standing
+from web.trail import COLUMNS, Trail
+
+
+def path_of(html: str, kind: str) -> str:
+    """The first path of a kind on a page."""
+    found = re.search(rf'class="{kind}" d="([^"]*)"', html)
+    assert found is not None
+    return found.group(1)
+
+
+def test_a_run_shows_its_tries_and_what_ended_each(tmp_path: Any, look: Any) -> None:
+    story = rich(tmp_path)
+    client = look(story)
+    document, page = client.get("/runs/r5.json").json(), client.get("/runs/r5").text
+
+    assert [(1, 0, "ProcessCrashed", 30), (2, 20, None, None)] == [
+        (one["attempt"], one["step"], one["ended"], one["last_step"]) for one in document["tries"]
+    ]
+    assert (40, 80, 240, "open") == tuple(
+        document[key] for key in ("step", "steps_planned", "global_step", "state")
+    )
+    assert [f"c{document['tries'][0]['ended_seq']}"] == [crash["id"] for crash in document["crashes"]]
+    assert f'href="/crashes/{document["crashes"][0]["id"]}/before.json"' in page
+    assert "/audit?stream=run/r5" in page
+
+
+def test_steps_done_again_are_a_curve_of_their_own(story: Story, look: Any) -> None:
+    story.waits("a.jsonl")
+    story.starts("a.jsonl")
+    story.steps(1, 30, loss=5.0)
+    once = look(story).get("/runs/r1").text
+    story.steps(21, 10, loss=1.0, attempt=2)
+    client = look(story)
+    again = client.get("/runs/r1").text
+
+    assert "" == path_of(once, "earlier") and "done again since" not in once
+    assert "" != path_of(again, "earlier") and "done again since" in again
+
+
+def test_a_trail_keeps_what_was_done_again_apart(story: Story) -> None:
+    story.waits("a.jsonl")
+    story.starts("a.jsonl")
+    story.steps(1, 30, loss=5.0)
+    story.steps(21, 20, loss=1.0, attempt=2)
+    trail = Trail(story.log, "r1")
+    trail.catch_up()
+    (earlier,) = trail.earlier("loss")
+
+    assert [5.0] * 20 + [1.0] * 20 == [column.mean for column in trail.columns("loss")]
+    assert [(step, 5.0) for step in range(21, 31)] == [(c.first_step, c.mean) for c in earlier]
+
+
+def test_branches_after_a_restore_are_not_averaged(story: Story) -> None:
+    for name, run, at, loss in (("a", "r1", 0, 3.0), ("b", "r2", 10, 2.0), ("c", "r3", 10, 1.0)):
+        story.waits(name)
+        story.starts(name, run, 10, at)
+        story.steps(1, 10, run, at, loss)
+        story.completes(name, None, run, 10, at)
+    trail = Trail(story.log)
+    trail.catch_up()
+
+    assert [3.0] * 10 + [1.0] * 10 == [column.mean for column in trail.columns("loss")]
+    assert [[2.0] * 10] == [[column.mean for column in each] for each in trail.earlier("loss")]
+
+
+def test_a_long_history_read_from_roll_ups_keeps_them_apart_as_well(tmp_path: Any) -> None:
+    story = Shelves(tmp_path)
+    story.waits("a.jsonl")
+    story.starts("a.jsonl", planned=20_000)
+    for first in range(1, 10_001, 1000):
+        story.steps(first, 1000, loss=5.0)
+    story.goes_on("r1", 2, 8_000)
+    for first in range(8_001, 12_001, 1000):
+        story.steps(first, 1000, loss=1.0, attempt=2)
+    trail = Trail(story.log, "r1")
+    trail.catch_up()
+    (earlier,) = trail.earlier("loss")
+    border = [c for c in trail.columns("loss") if c.low != c.high]
+    story.log.close()
+
+    assert trail.width > 1 and len(trail.columns("loss")) <= COLUMNS
+    assert 14_000 == sum(c.n for c in (*trail.columns("loss"), *earlier))
+    assert {5.0} == {c.mean for c in earlier} and len(border) <= 1
+
+
+def test_points_that_were_measured_again_replace_those_behind_them() -> None:
+    given = [Point(0, 3.0), Point(50, 2.5), Point(100, 2.0), Point(60, 2.2), Point(80, float("nan"))]
+
+    assert [Point(0, 3.0), Point(50, 2.5), Point(60, 2.2)] == standing(given)
+
+
+def test_validations_stand_side_by_side_and_the_best_is_marked(tmp_path: Any, look: Any) -> None:
+    story = Shelves(tmp_path)
+    story.waits("a.jsonl")
+    story.starts("a.jsonl", fixed_set=sha("fixed"))
+    for step, loss, fixed in ((0, 4.0, 4.5), (10, 3.0, 3.2), (20, 2.5, 3.6)):
+        story.validates(step, loss)
+        story.measures_fixed(step, fixed, "r1")
+    client = look(story)
+    document, page = client.get("/runs/r1.json").json(), client.get("/runs/r1").text
+
+    assert [(0, 4.0, 4.5), (10, 3.0, 3.2), (20, 2.5, 3.6)] == [
+        (row["step"], row["loss"], row["fixed_loss"]) for row in document["validations"]
+    ]
+    assert (10, "fixed", 3.2) == tuple(document["best"][key] for key in ("step", "kind", "loss"))
+    assert 1 == page.count(">best</span>")
+    assert "step 10 with 3.200 on the fixed set" in page and path_of(page, "fixed")
+
+
+def test_a_run_that_was_given_up_says_why(story: Story, look: Any) -> None:
+    failed(story, "a.jsonl", "r1")
+    client = look(story)
+
+    assert "it always dies at step 0" in client.get("/runs/r1").text
+    assert ["failed"] == [run["state"] for run in client.get("/runs.json").json()["runs"]]
+
+
+def test_a_file_shows_its_report_its_runs_and_its_history(tmp_path: Any, look: Any) -> None:
+    story = rich(tmp_path)
+    client = look(story)
+    bad, good = (client.get(f"/files/{sha(name)}.json").json() for name in ("bad.jsonl", "a.jsonl"))
+    page = client.get(f"/files/{sha('bad.jsonl')}").text
+
+    assert ("rejected", {"not_json": 6, "too_long": 2}, "most rows are unusable") == (
+        bad["verdict"], bad["counts"], bad["reason"],
+    )  # fmt: skip
+    assert (["r1"], ["v0001"]) == ([run["id"] for run in good["runs"]], good["versions"])
+    assert "not_json" in page and 'action="/queue/retry"' in page and 'action="/queue/move"' not in page
+    assert page.count('class="type"') >= 3
+
+
+def test_the_buttons_of_a_file_ask_and_come_back_to_it(story: Story, client: TestClient, click: Any) -> None:
+    key = story.waits("a.jsonl")
+    page = client.get(f"/files/{key}").text
+    answer = click("/queue/move", sha256=key, page="file", priority="high", seq=str(story.log.head()))
+    shown = client.get(f"/files/{key}").text
+    again = click("/queue/retry", sha256=key, page="file", seq=str(story.log.head()))
+    facts = [recorded.event for recorded in story.log.read(story.log.head() - 2)]
+
+    assert 'action="/queue/move"' in page and 'action="/queue/remove"' in page
+    assert [(303, f"/files/{key}")] * 2 == [(a.status_code, a.headers["location"]) for a in (answer, again)]
+    assert "waits for its answer" in shown and "MoveRequested" in shown
+    assert [MoveRequested(sha256=key, priority="high"), RetryRequested(sha256=key)] == facts
+
+
+def test_a_page_number_that_is_none_is_refused(client: TestClient) -> None:
+    assert [400, 400] == [client.get(f"/runs?before={bad}").status_code for bad in ("x", "9" * 20)]

@@ -1,0 +1,115 @@
+"""The readings: what a page shows beyond the folds, each by a few short seeks however long the log is."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from events.log import Log
+from events.types import (
+    BackupFailed,
+    BackupRequested,
+    BackupVerified,
+    CheckpointSaved,
+    CleanRequested,
+    ConsolidateRequested,
+    DiskCleaned,
+    Event,
+    FileRemoved,
+    FileReopened,
+    FileReprioritized,
+    MoveRequested,
+    PinRequested,
+    ProcessHung,
+    Recorded,
+    RemoveRequested,
+    RequestRefused,
+    ResourcesSampled,
+    RestoreRequested,
+    RetryRequested,
+    StepsCompleted,
+    UnpinRequested,
+    ValidationMeasured,
+    VersionPinned,
+    VersionPublished,
+    VersionRestored,
+    VersionUnpinned,
+)
+from projections.reports import HISTORY, RunFacts
+from projections.run import Run
+
+ASKED_SHOWN = 6  # of each kind of request
+ANSWERS_READ = 60  # of each kind of answer: requests are answered soon after they were made
+OF_RUN = 300  # validations and resume points of a run, the newest
+HANGS_SHOWN = 20
+PLACES = 240  # of the chart of free space
+
+#: Which requests a page shows.
+ABOUT_VERSIONS = (RestoreRequested, PinRequested, UnpinRequested, ConsolidateRequested)
+ABOUT_BACKUPS = (BackupRequested,)
+ABOUT_DISK = (CleanRequested,)
+ABOUT_FILES = (MoveRequested, RemoveRequested, RetryRequested)
+ANSWERS: tuple[type[Event], ...] = (
+    RequestRefused, VersionRestored, VersionPinned, VersionUnpinned, VersionPublished, BackupVerified,
+    BackupFailed, DiskCleaned, FileReprioritized, FileRemoved, FileReopened,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request and its answer; none: it still waits, or the answer did not say to what."""
+
+    request: Recorded
+    answer: Recorded | None
+
+
+def asked(log: Log) -> tuple[Asked, ...]:
+    """The newest requests about versions, backups, disk and files, newest first."""
+    answers: dict[int, Recorded] = {}
+    for cls in ANSWERS:
+        for recorded in log.last(ANSWERS_READ, cls):
+            request: int | None = getattr(recorded.event, "request", None)
+            if request is not None:
+                answers[request] = recorded
+    kinds = (*ABOUT_VERSIONS, *ABOUT_BACKUPS, *ABOUT_DISK, *ABOUT_FILES)
+    found = [recorded for cls in kinds for recorded in log.last(ASKED_SHOWN, cls)]
+    found.sort(key=lambda recorded: recorded.seq, reverse=True)
+    return tuple(Asked(recorded, answers.get(recorded.seq)) for recorded in found)
+
+
+def steps_done(log: Log, run: Run) -> int:
+    """The furthest step of a run's newest attempt."""
+    newest = log.newest(StepsCompleted, stream=f"run/{run.id}")
+    if newest is None or not isinstance(newest.event, StepsCompleted):
+        return run.step
+    return newest.event.first_step + newest.event.n - 1
+
+
+def run_facts(log: Log, run: Run) -> RunFacts:
+    """What the log says of one run, beside its steps."""
+
+    def of_run(*types: type[Event]) -> tuple[Recorded, ...]:
+        # by type, for these are few; inside the run's stream the seek would walk over all its steps
+        found = [r for cls in types for r in log.last(OF_RUN, cls, to=run.ended)]
+        return tuple(sorted((r for r in found if _run(r.event) == run.id), key=lambda r: r.seq))
+
+    return RunFacts(of_run(*HISTORY), of_run(ValidationMeasured), of_run(CheckpointSaved))
+
+
+def _run(event: Event) -> Any:
+    return getattr(event, "run", None)
+
+
+def hangs(log: Log) -> list[Recorded]:
+    """The newest hangs, oldest first."""
+    return log.last(HANGS_SHOWN, ProcessHung)
+
+
+def space_samples(log: Log) -> tuple[Recorded, ...]:
+    """Minutes of samples spread evenly over the whole log, oldest first."""
+    head = log.head()
+    found: dict[int, Recorded] = {}
+    for n in range(PLACES + 1):
+        newest = log.newest(ResourcesSampled, to=head - (head * n) // (PLACES + 1))
+        if newest is None:
+            break
+        found[newest.seq] = newest
+    return tuple(found[seq] for seq in sorted(found))

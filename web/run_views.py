@@ -1,0 +1,77 @@
+"""The views of runs and files: what their templates print, and what their twins say."""
+
+from typing import Any
+
+from projections import reports
+from projections.queue import PRIORITIES
+from web import audit, readings, views
+from web.charts import coarse, draw
+from web.present import Now, Present
+from web.sentences import line
+
+PAGE = 50
+FACTS_SHOWN = 30
+RETRYABLE = ("failed", "rejected", "skipped", "removed", "completed")
+
+
+def run_list(present: Present, now: Now, before: int | None = None) -> dict[str, Any]:
+    """One page of runs, newest first. `before`: only those that began before this position."""
+    every = reports.newest_runs(now.state)
+    found = [run for run in every if before is None or run.first_started < before]
+    shown = found[:PAGE]
+    return {
+        "runs": [reports.run_row(now.state, run, readings.steps_done(present.log, run)) for run in shown],
+        "count": len(every), "older": shown[-1].first_started if len(found) > PAGE else None,
+    }  # fmt: skip
+
+
+def runs(present: Present, now: Now, before: int | None = None) -> dict[str, Any]:
+    """The page of all runs."""
+    return views.common(now) | {"page": run_list(present, now, before)}
+
+
+def run_document(present: Present, now: Now, name: str) -> dict[str, Any]:
+    """One run. Raises KeyError."""
+    found = now.state.run.runs[name]
+    facts = present.run_facts(found)
+    return reports.run_report(now.state, found, facts) | {
+        "facts": [{"seq": r.seq, "type": type(r.event).__name__} for r in reversed(facts.history)],
+    }
+
+
+def run(present: Present, now: Now, name: str) -> dict[str, Any]:
+    """The page of one run. Raises KeyError."""
+    facts = present.run_facts(now.state.run.runs[name])
+    document = reports.run_report(now.state, now.state.run.runs[name], facts)
+    history = [line(recorded, now.state) for recorded in reversed(facts.history)]
+    return views.common(now) | {
+        "run": document, "percent": views.percent(document), "lines": history[:FACTS_SHOWN],
+        "lines_count": len(history), "live": name == (now.document["run"] or {}).get("id"),
+    }  # fmt: skip
+
+
+def charts(present: Present, name: str) -> dict[str, Any]:
+    """The charts of one run; what was done again stands apart. Raises KeyError."""
+    curves = present.curves_of(present.state().run.runs[name])
+    small = []
+    for metric, label, say, tick in views.SMALL:
+        columns = coarse(curves.trail.columns(metric), views.SMALL_COLUMNS)
+        if columns or metric not in views.RARE:
+            earlier = [coarse(stretch, views.SMALL_COLUMNS) for stretch in curves.trail.earlier(metric)]
+            chart = draw(columns, earlier=earlier, name=label, ticks=2, say=say, tick=tick)
+            small.append((metric, label, chart))
+    return {"loss": views.loss_chart(curves), "small": small, "width": curves.trail.width, "newest": False}
+
+
+def file(present: Present, now: Now, sha256: str) -> dict[str, Any]:
+    """The page of one file. Raises KeyError for one that was never received."""
+    document = reports.file_report(now.state, sha256)
+    if document is None:
+        raise KeyError(sha256)
+    found = audit.search(present.log, audit.Filter(stream=f"file/{sha256}"))
+    return views.common(now) | {
+        "file": document, "lines": [line(fact, now.state) for fact in found.facts], "older": found.older,
+        "priorities": PRIORITIES, "requests": views.requests(now, readings.ABOUT_FILES, sha256),
+        "movable": document["state"] in ("waiting", "validating"),
+        "retryable": document["state"] in RETRYABLE and not document["lost"],
+    }  # fmt: skip

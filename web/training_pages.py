@@ -1,0 +1,82 @@
+"""The pages of what was trained: all runs, one run, one file."""
+
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from projections import reports
+from web import run_views
+from web.present import Now, Present
+from web.responses import missing, shown, twin
+
+
+def _before(request: Request) -> int | None:
+    text = request.query_params.get("before", "")
+    if not text:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise HTTPException(400, f"before: {text!r} is not a log position (a whole number).")
+    return int(text)
+
+
+async def runs(request: Request) -> Response:
+    before = _before(request)
+    channel = "" if before else "runs"  # older pages do not change
+    return await shown(request, "runs", lambda p, now: run_views.runs(p, now, before), channel)
+
+
+async def runs_json(request: Request) -> Response:
+    before = _before(request)
+    return await twin(request, lambda p, now: run_views.run_list(p, now, before))
+
+
+async def run(request: Request) -> Response:
+    name = request.path_params["id"]
+
+    def prepare(present: Present, now: Now) -> dict[str, Any]:
+        _known(now, name)
+        return run_views.run(present, now, name) | run_views.charts(present, name)
+
+    return await shown(request, "run", prepare, f"run/{name}")
+
+
+async def run_json(request: Request) -> Response:
+    name = request.path_params["id"]
+
+    def prepare(present: Present, now: Now) -> dict[str, Any]:
+        _known(now, name)
+        return run_views.run_document(present, now, name)
+
+    return await twin(request, prepare)
+
+
+def _known(now: Now, name: str) -> None:
+    if name not in now.state.run.runs:
+        raise missing(f"There is no run {name}.")
+
+
+async def file(request: Request, notice: str = "", status: int = 200) -> Response:
+    sha256 = request.path_params.get("sha256", "")
+
+    def prepare(present: Present, now: Now) -> dict[str, Any]:
+        _received(now, sha256)
+        return run_views.file(present, now, sha256)
+
+    return await shown(request, "file", prepare, "", notice, status)
+
+
+async def file_json(request: Request) -> Response:
+    sha256 = request.path_params["sha256"]
+
+    def prepare(present: Present, now: Now) -> dict[str, Any] | None:
+        _received(now, sha256)
+        return reports.file_report(now.state, sha256)
+
+    return await twin(request, prepare)
+
+
+def _received(now: Now, sha256: str) -> None:
+    if reports.file_report(now.state, sha256) is None:
+        raise missing(f"No file with the SHA-256 {sha256} was ever received here.")
