@@ -5,6 +5,7 @@ a reader is known, not supported. Unknown fields are left alone: they are the ro
 """
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -34,6 +35,9 @@ SPEAKERS = {
     "tool_response": "tool",
 }
 CALLING = ("function_call", "tool_call")
+
+# Half of a surrogate pair; looked for in place, since a row may be as long as memory allows.
+HALF = re.compile("[\ud800-\udfff]")
 
 _decode = msgspec.json.Decoder().decode
 
@@ -93,15 +97,11 @@ def read(value: Json, expected: str) -> Row:
         raise BadRow("unsupported_format", f"{found} rows are not supported: use {', '.join(READERS)}")
     try:
         row = READERS[found](value)
-        for turn in row.turns:
-            if not turn.text.isascii():
-                turn.text.encode("utf-8")
-        if row.tools:
-            json.dumps(row.tools, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadRow("lone_surrogate", "a \\uXXXX escape is half of a pair, which is no character") from None
+        declared = json.dumps(row.tools, ensure_ascii=False) if row.tools else ""
     except RecursionError:
         raise BadRow("nesting_too_deep", "tools or arguments are nested too deep to be written") from None
+    if any([not text.isascii() and HALF.search(text) for text in (declared, *[t.text for t in row.turns])]):
+        raise BadRow("lone_surrogate", "a \\uXXXX escape is half of a pair, which is no character")
     return row
 
 
@@ -204,7 +204,7 @@ def _read_text(value: Json) -> Row:
     text = value["text"]
     if not isinstance(text, str):
         raise BadRow("bad_field", "text is not a string")
-    if not text.strip():
+    if not text or text.isspace():
         raise BadRow("empty_content", "the text is empty")
     return Row((Turn("text", text, trained=True),))
 

@@ -39,7 +39,7 @@ def spoken(
     if calls:
         written = "\n".join([call.written for call in calls])
         return Turn(role, f"{text}\n{written}" if text else written, trained, calls, text, name, call_id)
-    if role in ("user", "assistant") and not text.strip():
+    if role in ("user", "assistant") and (not text or text.isspace()):
         raise BadRow("empty_content", f"message {number} ({role}) is empty")
     return Turn(role, text, trained, name=name, call_id=call_id)
 
