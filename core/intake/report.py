@@ -109,8 +109,11 @@ class Tally:
 
     def find_duplicates(self) -> None:
         """Note every row whose content stood earlier in the file."""
-        for line in self.rows_seen.again():
+        again = self.rows_seen.again()
+        for line in again[:LINES_PER_CODE].tolist():
             self.note(line, "duplicate", "the same row stands earlier in the file")
+        self.counts["duplicate"] = len(again)
+        self.counts = +self.counts              # a count of none is no entry
         if not self.rows_seen.complete:
             self.warnings.append(f"duplicates were looked for in the first {COMPARED:,} rows only")
 

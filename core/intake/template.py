@@ -225,6 +225,7 @@ class Renderer:
         labels = np.zeros(len(ids), np.uint8)
         for begin, end in written.spans:
             labels[(places[:, 0] >= begin) & (places[:, 1] <= end)] = 1
+        labels[:1] = 0                          # nothing stands before it to learn it from
         return Encoded(np.array(ids, np.uint32), labels)
 
     def _id(self, token: str) -> int:

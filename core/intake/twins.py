@@ -39,15 +39,15 @@ class Fingerprints:
         made.lines.frombytes(store.line_numbers[:COMPARED].tobytes())
         return made
 
-    def again(self) -> list[int]:
+    def again(self) -> NDArray[np.uint32]:
         """The lines whose row stood on an earlier line, ascending."""
         prefixes = np.frombuffer(self.prefixes, np.uint64)
         order = np.argsort(prefixes, kind="stable")
         ordered = prefixes[order]
         again = order[np.flatnonzero(ordered[1:] == ordered[:-1]) + 1]
-        return [self.lines[place] for place in np.sort(again).tolist()]
+        return np.frombuffer(self.lines, np.uint32)[np.sort(again)]
 
-    def among(self, trained: Sequence[Path]) -> list[int]:
+    def among(self, trained: Sequence[Path]) -> NDArray[np.uint32]:
         """The lines whose row is in one of these stores (the first ones first), ascending."""
         own = np.frombuffer(self.prefixes, np.uint64)
         order = np.argsort(own, kind="stable")
@@ -58,7 +58,7 @@ class Fingerprints:
             last = np.searchsorted(ordered, theirs, "right")
             for a, b in zip(first[first < last].tolist(), last[first < last].tolist(), strict=True):
                 found[order[a:b]] = True
-        return [self.lines[place] for place in np.flatnonzero(found).tolist()]
+        return np.frombuffer(self.lines, np.uint32)[found]
 
 
 def _chunks(stores: Sequence[Path]) -> Iterator[NDArray[np.uint64]]:

@@ -81,10 +81,11 @@ def _beside(report: Report, rows_seen: Fingerprints, settings: Settings, past: P
     steps = estimate.steps(report.accepted_rows, report.tokens, settings)
     seconds = estimate.seconds(report.tokens, settings.epochs, past.tokens_per_second)
     report = replace(report, estimated_steps=steps, estimated_seconds=seconds)
-    if not past.trained or not (again := rows_seen.among(past.trained)):
+    again = rows_seen.among(past.trained)
+    if not len(again):
         return report
     code = "trained_before"
-    problems = [Problem(line, code, ROW_CODES[code].meaning) for line in again[:LINES_PER_CODE]]
+    problems = [Problem(line, code, ROW_CODES[code].meaning) for line in again[:LINES_PER_CODE].tolist()]
     return replace(
         report,
         verdict="accepted_with_warnings",
