@@ -12,7 +12,7 @@ from projections.xids import ACTIONS, XIDS
 UNKNOWN = "unknown"
 
 #: What no further try and no other file cures: a person must mend it, and no file is to blame.
-INCURABLE = ("import_error", "bad_config", "base_missing")
+INCURABLE = ("import_error", "bad_config", "base_missing", "gpu_missing")
 
 #: Ends that others brought about: of the file they say little.
 FOREIGN = ("process_killed", "stopped")
@@ -114,6 +114,11 @@ MEANINGS: dict[str, Meaning] = {
     "base_missing": Meaning(
         "the base model's files are missing or cannot be read",
         "Put the files of the base model back into their folder below models/; it is tried again by itself.",
+    ),
+    "gpu_missing": Meaning(
+        "the GPU it trained on is gone",
+        "Look at `nvidia-smi` and the driver; it is tried again by itself. "
+        'To go on on the CPU, serve with CUDA_VISIBLE_DEVICES="" in the environment.',
     ),
     "refused": Meaning(
         "it found something it must not train with, and says what",

@@ -41,6 +41,7 @@ EXCEPTIONS = {
     "NonFinite": "non_finite",
     "ConfigInvalid": "bad_config",
     "BaseMissing": "base_missing",
+    "DeviceGone": "gpu_missing",
     "Refused": "refused",
     "BaseRefused": "refused",
     "LogUnreadable": "log_error",

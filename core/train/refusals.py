@@ -27,6 +27,10 @@ class BaseMissing(Refused):
     """The base model's files are not there, or no longer what they were."""
 
 
+class DeviceGone(Refused):
+    """The model was trained on a GPU, and there is none any more."""
+
+
 class SaveGivenUp(Refused):
     """There was no space for a resume point until the process was told to end."""
 

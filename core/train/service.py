@@ -1,7 +1,10 @@
 """The trainer's round: find the open run, bring memory to where it stands, train, wait for the next."""
 
+import os
 import time
 from pathlib import Path
+
+import torch
 
 from core import config
 from core.decide.batches import Layout, lay_out
@@ -13,11 +16,12 @@ from core.train import checkpoint, points
 from core.train.memory import Memory
 from core.train.penalties import Penalised
 from core.train.record import Recorder
-from core.train.refusals import NothingToResume, PlanDiffers
+from core.train.refusals import DeviceGone, NothingToResume, PlanDiffers
 from core.train.run import Attempt
 from db.processes import Stop
 from db.workspace import Workspace
 from events.log import Log
+from events.types import AttemptStarted
 from projections.fold import Follower
 from projections.queue import folder
 from projections.run import Run
@@ -63,6 +67,7 @@ class Service:
         store, layout, fixed = self._read(run, settings)
         began = time.monotonic()
         self._recorder.enter("load", None, run.id)
+        stay_on_device(self._log)
         loaded, self._memory = self._memory, None  # after an error nothing in memory is trusted
         self._memory, position = points.load(
             self._workspace, self._recorder, loaded, self._follower.state, run, self._base, settings
@@ -149,3 +154,16 @@ class Service:
                 "this workspace has no base model; make one with `evertrain init --base DIR`"
             )
         return self._workspace.root / created.base_model
+
+
+def stay_on_device(log: Log) -> None:
+    """Refuse to go on on the CPU unasked: what took minutes would take days. Raises DeviceGone."""
+    newest = log.newest(AttemptStarted)
+    if newest is None or torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return
+    assert isinstance(newest.event, AttemptStarted)
+    if not newest.event.device.startswith("cpu"):
+        raise DeviceGone(
+            f"{newest.event.device}, on which this model was trained, is gone: look at `nvidia-smi`, or "
+            'serve with CUDA_VISIBLE_DEVICES="" to go on on the CPU'
+        )

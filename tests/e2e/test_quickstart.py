@@ -27,7 +27,6 @@ ELSEWHERE = {"evertrain demo": "tests/e2e/test_demo.py"}
 REFUSED = {
     "evertrain skip": 3,
     "evertrain stop --wait": 3,  # stopped already
-    "evertrain versions restore v0001 --wait": 3,  # the only one
 }
 
 
@@ -72,9 +71,11 @@ class Newcomer:
             self._settles_in()
 
     def _settles_in(self) -> None:
-        """Settings for a tiny model, and a first file."""
+        """Settings for a tiny model, and the first files."""
         Workspace(self.stage.root).config.write_text(json.dumps(CONFIG | {"epochs": 1}))
-        (self.stage.root / "inbox" / "first.jsonl").write_text(_chats(0), encoding="utf-8")
+        for number, name in enumerate(("first", "second")):
+            text = _chats(number * ROWS)
+            (self.stage.root / "inbox" / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
     def _crash(self) -> str:
         """The id of a crash that happened."""
@@ -90,14 +91,19 @@ def _chats(first: int) -> str:
     return "".join(json.dumps(row) + "\n" for row in harvest(first, ROWS))
 
 
+def snippets() -> list[str]:
+    """The page's blocks of Python, for a machine that only has the exported folder."""
+    return re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
 @pytest.mark.timeout(900)
 def test_every_command_of_the_quickstart_works(tmp_path: Path, demo_base: Path) -> None:
     home = tmp_path / "home"
     (home / "path" / "to").mkdir(parents=True)
     (home / "path" / "to" / "Qwen3-0.6B").symlink_to(demo_base)
-    (home / "FILE.jsonl").write_text(_chats(1 * ROWS), encoding="utf-8")
-    (home / "ROWS.json").write_text(json.dumps(harvest(2 * ROWS, ROWS)), encoding="utf-8")
-    (home / "ROWS.jsonl.gz").write_bytes(gzip.compress(_chats(3 * ROWS).encode()))
+    (home / "FILE.jsonl").write_text(_chats(2 * ROWS), encoding="utf-8")
+    (home / "ROWS.json").write_text(json.dumps(harvest(3 * ROWS, ROWS)), encoding="utf-8")
+    (home / "ROWS.jsonl.gz").write_bytes(gzip.compress(_chats(4 * ROWS).encode()))
     newcomer = Newcomer(home)
     commands = lines()
 
@@ -106,3 +112,7 @@ def test_every_command_of_the_quickstart_works(tmp_path: Path, demo_base: Path) 
     for line in commands:
         if line not in ELSEWHERE:
             newcomer.types(line)
+    (snippet,) = snippets()
+    done = subprocess.run([sys.executable, "-c", snippet], cwd=home, capture_output=True, text=True)
+    assert 0 == done.returncode, done.stderr
+    assert "What does len() return?" in done.stdout

@@ -11,10 +11,12 @@ import pytest
 
 from core.config import changes, digest
 from core.decide.disk import amount
+from core.decide.retention import DEPENDS_ON as RETIRE_ON
+from core.decide.retention import retire_backups
 from core.files import sha256_of
 from core.inspection import folder_problems, inspect
 from core.jobs.arrange import arrange
-from core.jobs.backup import backup
+from core.jobs.backup import backup, delete
 from core.jobs.disk import Disk
 from core.jobs.dispatch import start_next
 from core.jobs.publish import publish
@@ -27,6 +29,7 @@ from db.reserve import Reserve
 from db.workspace import Workspace
 from events.types import (
     AlertRaised,
+    BackupDeleted,
     BackupFailed,
     BackupRequested,
     CheckpointDeleted,
@@ -215,6 +218,27 @@ def test_backup(cramped: Cramped) -> None:
     assert [first.id] == shown
     assert first.id < failed.backup < second.id
     assert "backup" not in alerts(service)
+    assert [] == inspect(service.workspace, service.state(), deep=True)
+
+
+def test_a_condemned_backup_goes_with_no_byte_free(cramped: Cramped) -> None:
+    disk, service = cramped
+    drop(service, "a.jsonl", rows("a", 8))
+    take_in(service)
+    for _ in range(2):
+        service.append(BackupRequested())
+        backup(service)
+    service.decide(lambda state: retire_backups(state, {"last": 1}), RETIRE_ON)
+    disk.fill()
+    at_first = disk.free
+    gone = delete(service)
+    (deleted,) = facts(service, BackupDeleted)
+    kept = service.state().storage.backups_in()
+    disk.relieve()
+
+    assert (0, True) == (at_first, gone)
+    assert "b0001" == deleted.backup and deleted.freed_bytes > 0
+    assert [("b0002", "verified")] == [(one.id, one.state) for one in kept]
     assert [] == inspect(service.workspace, service.state(), deep=True)
 
 

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "oom_killed": "the counters are read below; the weighing in tests/core/decide/test_crash.py",
     "gone": "tests/e2e/test_kills.py kills the whole service",
     "base_missing": "a real trainer, in tests/core/train/test_process.py",
+    "gpu_missing": "a real trainer, in tests/core/train/test_process.py",
     "non_finite": "a real training, in tests/core/train/test_trainer.py",
 }
 

@@ -11,8 +11,15 @@ from core.safety.evidence import words
 from core.train.__main__ import serve
 from db.notes import read_note
 from db.processes import RoleLock, Stop
-from events.types import AttemptStarted, StepsCompleted, TrainingInterrupted, ValidationMeasured
+from events.types import (
+    AttemptStarted,
+    StepsCompleted,
+    TrainingCompleted,
+    TrainingInterrupted,
+    ValidationMeasured,
+)
 from tests.core.train.stand import ROWS, Stand
+from tests.facts import specimen
 
 
 def test_killed_in_a_save_it_goes_on_to_the_same_bits(stand: Stand, undisturbed: Stand) -> None:
@@ -78,6 +85,21 @@ def test_an_error_leaves_a_note_that_quotes_no_row_and_exit_code_1(stand: Stand)
     note = read_note(stand.workspace.notes, "trainer")
     assert note is not None
     assert note["error"].startswith("ValueError at core/train/packed.py:")
+
+
+def test_a_gpu_that_is_gone_is_waited_for_unless_the_cpu_is_asked_for(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand.start(stand.queue("a.jsonl"))
+    stand.log.append(specimen(AttemptStarted, run=stand.follower.catch_up().run.open, device="NVIDIA RTX"))
+
+    assert 1 == serve(stand.workspace, Stop(), 0.0)
+    said = words(stand.workspace, "trainer")
+    assert "gpu_missing" == analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category
+    assert "NVIDIA RTX" in str(said.error)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert 0 == serve(stand.workspace, Stop(), 0.0)
+    assert 1 == len(stand.facts(TrainingCompleted))
 
 
 def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> None:
