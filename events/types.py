@@ -235,6 +235,12 @@ class FileValidated(Event):
     warnings: tuple[str, ...]
     store: str  # key of the token store
     seconds: float
+    lines: dict[str, tuple[int, ...]] = field(default_factory=dict)  # problem code → its first lines
+    lengths: dict[str, int | None] = field(default_factory=dict)  # p50, p95, p99, max of all rows, in tokens
+    max_length: int | None = None
+    trained_before: int = 0  # accepted rows that trained files had
+    estimated_steps: int | None = None
+    estimated_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +253,9 @@ class FileRejected(Event):
     dropped_rows: int
     counts: dict[str, int]
     reason: str
+    lines: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    lengths: dict[str, int | None] = field(default_factory=dict)
+    max_length: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from events.types import (
     Recorded,
 )
 
-VERSION = 1
+VERSION = 2
 
 #: Bytes. File systems take 255; a suffix, `.report.json` and the dot-names of partial files must fit as well.
 LONGEST_NAME = 180
@@ -45,6 +45,12 @@ class File:
     warnings: tuple[str, ...] = ()
     reason: str | None = None
     store: str | None = None
+    lines: Map[str, tuple[int, ...]] = field(default_factory=Map)  # problem code → its first lines
+    lengths: Map[str, int | None] = field(default_factory=Map)  # in tokens: p50, p95, p99, max
+    max_length: int | None = None
+    trained_before: int = 0
+    estimated_steps: int | None = None
+    estimated_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +133,12 @@ def apply(state: Inbox, recorded: Recorded) -> Inbox:
                 warnings=e.warnings,
                 store=e.store,
                 reason=None,
+                lines=Map(e.lines),
+                lengths=Map(e.lengths),
+                max_length=e.max_length,
+                trained_before=e.trained_before,
+                estimated_steps=e.estimated_steps,
+                estimated_seconds=e.estimated_seconds,
             )
         case FileRejected() as e:
             return _update(
@@ -139,6 +151,12 @@ def apply(state: Inbox, recorded: Recorded) -> Inbox:
                 dropped_rows=e.dropped_rows,
                 counts=Map(e.counts),
                 reason=e.reason,
+                lines=Map(e.lines),
+                lengths=Map(e.lengths),
+                max_length=e.max_length,
+                trained_before=0,
+                estimated_steps=None,
+                estimated_seconds=None,
             )
         case FileReopened(sha256=sha256):
             return _update(state, sha256, verdict=None, reason=None)

@@ -18,7 +18,7 @@ from events.types import (
     TrainingStopped,
     ValidationMeasured,
 )
-from projections import documents
+from projections import checks, documents
 from projections.crashes import crash
 from projections.fold import State
 from projections.run import Run
@@ -161,7 +161,7 @@ def file_report(state: State, sha256: str) -> dict[str, Any] | None:
         "verdict": file.verdict, "format": file.format, "rows": file.rows,
         "accepted_rows": file.accepted_rows, "dropped_rows": file.dropped_rows, "tokens": file.tokens,
         "trainable_tokens": file.trainable_tokens, "counts": dict(sorted(file.counts.items())),
-        "warnings": list(file.warnings),
+        "warnings": list(file.warnings), "check": checks.check(file),
         "duplicates": [
             {"file": copy.name, "original": copy.original, "at": iso(copy.received_at), "seq": copy.seq}
             for copy in sorted(copies, key=lambda copy: copy.seq)

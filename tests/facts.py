@@ -23,6 +23,10 @@ def value(hint: Any, field: str) -> Any:
         return value(inner[0], field)
     if origin is tuple:
         return (f"{field} one", f"{field} two")
+    if field == "lines":
+        return {"key": (1, 2)}
+    if field == "lengths":
+        return {"p50": 3, "max": None}
     if field == "columns":
         return {"loss": [1.5, math.nan, None, math.inf, -math.inf], "tokens": [1, 2, 3, 4, 5]}
     if origin is dict:

@@ -27,44 +27,50 @@ def register(app: typer.Typer) -> None:
     app.add_typer(queue_app, name="queue")
 
 
-def check(files: FilesArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
+def check(
+    files: FilesArgument,
+    example: Annotated[
+        bool, typer.Option("--example", help="Show one row as it is trained, with its mask.")
+    ] = False,
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Validate only: the very check that intake runs."""
+    from core.cli.reports import Progress, text_of
     from core.config import parse
     from core.files import sha256_of
-    from core.intake.template import BaseUnusable, Renderer
+    from core.intake.base import BaseUnusable
+    from core.intake.example import example as shown
+    from core.intake.template import Renderer
     from core.intake.validate import examine
+    from core.jobs.validate import past
     from core.logbook import state_at
 
     place, log = open_cli_log(workspace)
     state = state_at(log)
     assert state.workspace.created is not None
+    settings = parse(state.workspace.config)
     try:
         renderer = Renderer(place.root / state.workspace.created.base_model)
     except BaseUnusable as error:
         fail(str(error), FAILED)
-    reports = []
+    reports: list[dict[str, Any]] = []
     for path in files:
         if not path.is_file():
             fail(f"{path} is not a file", USAGE)
-        reports.append(
-            examine(path, sha256=sha256_of(path), renderer=renderer, settings=parse(state.workspace.config))
+        progress, sha256 = Progress(path.name), sha256_of(path)
+        beside = past(state, log, place, sha256)
+        report = examine(
+            path, sha256=sha256, renderer=renderer, settings=settings, progress=progress, past=beside
         )
-    show([report.as_json() for report in reports], as_json, lambda found: "\n".join(map(_verdict, found)))
-    if not all(report.is_accepted for report in reports):
+        progress.finish(report.rows)
+        reports.append(report.as_json())
+        if example:
+            found = shown(path, report.format, renderer, settings) if report.accepted_rows else None
+            reports[-1]["example"] = found.as_json() if found is not None else None
+    show(reports, as_json, lambda found: "\n".join(map(text_of, found)))
+    if not all(report["verdict"] != "rejected" for report in reports):
         raise SystemExit(FAILED)
-
-
-def _verdict(report: dict[str, Any]) -> str:
-    lines = [
-        f"{report['file']}: {report['verdict']}" + (f" ({report['reason']})" if report["reason"] else "")
-    ]
-    lines.append(
-        f"  {report['format']}, {report['accepted_rows']:,} of {report['rows']:,} rows usable, "
-        f"{report['trainable_tokens']:,} tokens to train"
-    )
-    lines += [f"  {warning}" for warning in report["warnings"]]
-    lines += [f"  line {p['line']}: {p['code']}: {p['message']}" for p in report["problems"]]
-    return "\n".join(lines)
 
 
 def add(

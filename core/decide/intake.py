@@ -72,3 +72,11 @@ def admit(state: State, arrival: Arrival) -> list[Event]:
             by_hand=arrival.by_hand,
         )
     ]
+
+
+def trained_stores(state: State, sha256: str) -> tuple[str, ...]:
+    """Keys of the token stores of files trained to their end, newest first; not of this file itself."""
+    trained = [e for e in state.queue.entries.values() if e.state == "completed" and e.sha256 != sha256]
+    newest = sorted(trained, key=lambda entry: entry.since, reverse=True)
+    stores = [state.inbox.files[entry.sha256].store for entry in newest]
+    return tuple(store for store in stores if store)

@@ -5,7 +5,8 @@ from pathlib import Path
 from core.config import ConfigInvalid, load
 from core.decide.memory import GIB, Term, total
 from core.doctor.finding import OK, PROBLEM, WARN, Finding
-from core.intake.template import BaseUnusable, Renderer
+from core.intake.base import BaseUnusable
+from core.intake.template import Renderer
 from core.model.estimate import Description
 
 
@@ -40,7 +41,10 @@ def base_model(folder: Path, found: Description) -> Finding:
         return Finding("base_model", PROBLEM, "; ".join(detail), "make the workspace anew: `init` mends this")
     lacking = list(dict.fromkeys(filter(None, (renderer.chat_problem, renderer.tools_problem))))
     if lacking:
-        remedy = "such rows are left out; plain text is trained. Choose a base with a ChatML template"
+        remedy = (
+            "such rows are left out, plain text is trained; repair chat_template.jinja of the base, "
+            "or delete it there: `evertrain init` then writes ChatML"
+        )
         return Finding("base_model", WARN, "; ".join([*detail, *lacking]), remedy)
     return Finding("base_model", OK, "; ".join(detail))
 

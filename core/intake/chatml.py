@@ -1,15 +1,11 @@
-"""Does a base model's own chat template write what we train? Asked on sample conversations, in a sandbox."""
+"""ChatML, written directly; and does a base model's own chat template write the same? Asked on samples."""
 
-import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from jinja2 import Template
-from jinja2.ext import loopcontrols
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from core.intake.formats import Json, Row, Turn, read
+from core.intake.formats import read
+from core.intake.rows import Json, Row, Turn
+from core.intake.sandbox import ChatTemplate
 
 START, END = "<|im_start|>", "<|im_end|>"
 
@@ -39,7 +35,6 @@ WITH_TOOLS: tuple[list[Json], ...] = (
 # What stock templates add by themselves: an empty thought before the last answer, a default system prompt.
 EMPTY_THOUGHT = re.compile(r"(?<=<\|im_start\|>assistant\n)<think>\n\n</think>\n\n")
 FIRST_SYSTEM = re.compile(r"\A<\|im_start\|>system\n.*?<\|im_end\|>\n", re.DOTALL)
-GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +43,7 @@ class Finding:
 
     chat_problem: str | None
     tools_problem: str | None
-    notes: tuple[str, ...]
-
-
-class ChatTemplate:
-    """A base model's own Jinja template, compiled in a sandbox that lets it change and reach nothing."""
-
-    def __init__(self, source: str, tokens: Json) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols],
-        )
-        environment.filters["tojson"] = _tojson
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: "2000-01-01"     # no sample changes daily
-        self._template: Template = environment.from_string(GENERATION.sub(r"{#\1 \2#}", source))
-        self._tokens = tokens
-
-    def render(self, messages: list[Json], tools: list[Json] | None = None) -> str:
-        """The conversation as text. Raises whatever the template raises."""
-        names = {"messages": messages, "tools": tools, "add_generation_prompt": False}
-        return self._template.render({**self._tokens, **names})
-
-    def system_with_tools(self, system: str | None, tools: tuple[Json, ...]) -> str:
-        """The text of the system turn in which the template declares these tools."""
-        opening = [] if system is None else [{"role": "system", "content": system}]
-        text = self.render([*opening, QUESTION, ANSWER], list(tools))
-        head, question, _ = text.partition(f"{END}\n{START}user\n{QUESTION['content']}{END}\n")
-        if not question or not head.startswith(f"{START}system\n"):
-            raise ValueError("the template puts tools elsewhere than into the system turn")
-        return head.removeprefix(f"{START}system\n")
+    notes: tuple[str, ...] = ()
 
 
 def write(turns: tuple[Turn, ...]) -> str:
@@ -110,7 +77,7 @@ def inspect(template: ChatTemplate | None) -> Finding:
     for messages in PLAIN:
         problem = _difference(template, messages, None, notes)
         if problem:
-            return Finding(problem, problem, tuple(dict.fromkeys(notes)))
+            return Finding(problem, problem)
     problems = [_difference(template, messages, (TOOL,), notes) for messages in WITH_TOOLS]
     tools_problem = next((problem for problem in problems if problem), None)
     notes += _thinking(template)
@@ -142,8 +109,18 @@ def _difference(
 def declare(row: Row, tools: tuple[Json, ...], template: ChatTemplate) -> Row:
     """The row with its tools written into its system turn, in the words of the base's own template."""
     has_system = row.turns[0].role == "system"
-    text = template.system_with_tools(row.turns[0].text if has_system else None, tools)
+    text = _system_with_tools(template, row.turns[0].text if has_system else None, tools)
     return Row((Turn("system", text, trained=False), *row.turns[has_system:]))
+
+
+def _system_with_tools(template: ChatTemplate, system: str | None, tools: tuple[Json, ...]) -> str:
+    """The text of the system turn in which the template declares these tools."""
+    opening = [] if system is None else [{"role": "system", "content": system}]
+    text = template.render([*opening, QUESTION, ANSWER], list(tools))
+    head, question, _ = text.partition(f"{END}\n{START}user\n{QUESTION['content']}{END}\n")
+    if not question or not head.startswith(f"{START}system\n"):
+        raise ValueError("the template puts tools elsewhere than into the system turn")
+    return head.removeprefix(f"{START}system\n")
 
 
 def _thinking(template: ChatTemplate) -> list[str]:
@@ -154,11 +131,3 @@ def _thinking(template: ChatTemplate) -> list[str]:
     if "Hm." in theirs:
         return []
     return ["the template leaves earlier answers' thoughts out; rows are trained as they are written"]
-
-
-def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _refuse(message: str) -> None:
-    raise ValueError(message)

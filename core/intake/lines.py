@@ -55,8 +55,9 @@ class Lines:
                 if number == 1 and line.startswith(BOM):
                     self.has_bom = True
                     line = line[len(BOM):]
-                if line.strip():
-                    yield number, line.rstrip(b"\r\n")
+                if line and not line.isspace():
+                    line = line.rstrip(b"\r\n")       # of a long line no second copy is kept
+                    yield number, line
 
     def _count(self, read: bytes) -> None:
         self._hash.update(read)

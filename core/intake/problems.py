@@ -28,6 +28,7 @@ ROW_CODES: dict[str, Code] = {
     "not_text": Code("a message holds something else than text, such as an image", True),
     "bad_tool": Code("a tool or a tool call is not described as the format says", True),
     "tools_unsupported": Code("the base model's chat template has no place for tools", True),
+    "template_refuses": Code("the base model's chat template does not take such a conversation", True),
     "empty_content": Code("a user's or assistant's message, or the text, is empty", True),
     "no_assistant_turn": Code("nobody answers: there is nothing to learn", True),
     # the tokens
@@ -37,8 +38,11 @@ ROW_CODES: dict[str, Code] = {
     # worth knowing
     "sequence_conflict": Code("question and answer differ in their stop or think sequence; left so", False),
     "last_turn_not_assistant": Code("what follows the last answer is read, not trained", False),
+    "undeclared_tool": Code("a call names a tool that the row does not declare", False),
+    "unpaired_result": Code("a tool's result answers no call before it", False),
     "control_text": Code("a control token is spelled out in the text; it stays text", False),
     "duplicate": Code("the same row stands earlier in the file", False),
+    "trained_before": Code("the same row was trained already, in another file", False),
     "leakage": Code("the answer stands word for word in what was asked", False),
 }
 

@@ -1,15 +1,14 @@
 """The report on a file: what was counted while reading it, and the verdict that follows from the counts."""
 
-import unicodedata
-from array import array
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from core.intake.formats import Row
 from core.intake.problems import ROW_CODES
+from core.intake.rows import Row, composed
+from core.intake.twins import COMPARED, Fingerprints
 from core.settings import Settings
 
 LINES_PER_CODE = 20
@@ -48,6 +47,10 @@ class Report:
     warnings: tuple[str, ...]
     seconds: float
     store: str | None                       # key of the token store, where one was written
+    max_length: int
+    trained_before: int = 0                 # accepted rows that trained files had
+    estimated_steps: int | None = None      # None for a rejected file
+    estimated_seconds: float | None = None  # None before the first step of the workspace as well
 
     @property
     def is_accepted(self) -> bool:
@@ -55,6 +58,15 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def lines(self) -> dict[str, tuple[int, ...]]:
+        """The first lines of each code; none for the file's own codes."""
+        found: dict[str, list[int]] = {}
+        for problem in self.problems:
+            if problem.line:
+                found.setdefault(problem.code, []).append(problem.line)
+        return {code: tuple(lines) for code, lines in sorted(found.items())}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Report":
@@ -64,7 +76,7 @@ class Report:
 
 @dataclass(slots=True)
 class Tally:
-    """Running counts over one file. Twelve bytes a row are all that grows with it."""
+    """Running counts over one file."""
 
     format: str = "unknown"
     rows: int = 0
@@ -76,8 +88,7 @@ class Tally:
     warnings: list[str] = field(default_factory=list)
     lengths: Counter[int] = field(default_factory=Counter)
     fatal: str | None = None                # a reason to reject whatever the rows say
-    _prefixes: "array[int]" = field(default_factory=lambda: array("Q"))   # eight bytes of each row's hash
-    _numbers: "array[int]" = field(default_factory=lambda: array("I"))
+    rows_seen: Fingerprints = field(default_factory=Fingerprints)
 
     def note(self, line: int, code: str, message: str) -> None:
         self.counts[code] += 1
@@ -94,16 +105,17 @@ class Tally:
         self.accepted += 1
         self.tokens += tokens
         self.trained += trained
-        self._prefixes.append(int.from_bytes(row_sha256[:8], "little"))
-        self._numbers.append(line)
+        self.rows_seen.add(row_sha256, line)
 
     def find_duplicates(self) -> None:
         """Note every row whose content stood earlier in the file."""
-        prefixes = np.frombuffer(self._prefixes, np.uint64)
-        order = np.argsort(prefixes, kind="stable")
-        again = np.flatnonzero(prefixes[order][1:] == prefixes[order][:-1]) + 1
-        for position in sorted(order[again].tolist()):
-            self.note(self._numbers[position], "duplicate", "the same row stands earlier in the file")
+        again = self.rows_seen.again()
+        for line in again[:LINES_PER_CODE].tolist():
+            self.note(line, "duplicate", "the same row stands earlier in the file")
+        self.counts["duplicate"] = len(again)
+        self.counts = +self.counts              # a count of none is no entry
+        if not self.rows_seen.complete:
+            self.warnings.append(f"duplicates were looked for in the first {COMPARED:,} rows only")
 
     def reason(self, settings: Settings) -> str | None:
         """Why the file is rejected, None if it is not."""
@@ -151,12 +163,17 @@ class Tally:
         for code, count in sorted(self.counts.items()):
             if code not in ROW_CODES:
                 continue
-            left_out = " (left out)" if ROW_CODES[code].drops else ""
             advice = f"; {self.advice(settings)}" if code in ("too_long", "truncated") else ""
-            said.append(f"{code}: {count} of {self.rows} rows{left_out}: {ROW_CODES[code].meaning}{advice}")
+            said.append(warning(code, count, self.rows) + advice)
         if self.accepted and self.trained < SHORT_ANSWER * self.accepted:
             said.append(f"short_answers: {self.trained / self.accepted:.1f} trained tokens a row on average")
         return tuple(said)
+
+
+def warning(code: str, count: int, rows: int) -> str:
+    """A code's warning as a sentence."""
+    left_out = " (left out)" if ROW_CODES[code].drops else ""
+    return f"{code}: {count} of {rows} rows{left_out}: {ROW_CODES[code].meaning}"
 
 
 def leaks(row: Row) -> bool:
@@ -165,7 +182,7 @@ def leaks(row: Row) -> bool:
     for turn in row.turns:
         if turn.role == "text":
             return False
-        text = " ".join(unicodedata.normalize("NFC", turn.text).casefold().split())
+        text = " ".join(composed(turn.text).casefold().split())
         if turn.role == "assistant":
             if turn.trained and len(text) >= LEAK_LENGTH and text in before:
                 return True

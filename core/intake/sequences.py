@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from core.intake.formats import Row, Turn
+from core.intake.rows import Row, Turn
 from core.settings import Settings, StopSequences
 
 SELECTOR = "\N{VARIATION SELECTOR-16}"

@@ -1,12 +1,15 @@
 """The renderer: turns become token ids and labels, with a base model's own tokenizer and without torch.
 
-Chats are ChatML by construction, so spans are known while writing and never searched for.
+Spans are known while writing and never searched for: ChatML is written directly where the base's template
+writes it too, any other template is asked with marks in place of words.
 """
 
 import hashlib
-import json
+import re
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,13 @@ from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from core.intake import chatml
+from core.intake.base import BaseUnusable, compiled, load_config, load_tokenizer, template_source
 from core.intake.chatml import END, START
-from core.intake.formats import Json, Row, Turn
 from core.intake.problems import BadRow
+from core.intake.rows import Json, Row, Turn
+from core.intake.spans import OwnTemplate, Written
 
 END_OF_TEXT = "<|endoftext|>"
-
-
-class BaseUnusable(ValueError):
-    """A base model's tokenizer or template cannot be used; says what, where and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +44,44 @@ class Renderer:
     """
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        try:
-            raw = path.read_bytes()
-            self.tokenizer = Tokenizer.from_buffer(raw)
-        except FileNotFoundError:
-            raise BaseUnusable(f"{path} is missing: give a model folder with a fast tokenizer") from None
-        except Exception as error:              # the library raises bare Exception for what it cannot read
-            raise BaseUnusable(f"{path} cannot be read ({error}): copy the base model again") from None
         self.folder = folder
+        raw, self.tokenizer = load_tokenizer(folder)
         self.tokenizer_sha256 = hashlib.sha256(raw).hexdigest()
-        # A saved tokenizer may carry a length limit and padding of whoever used it last.
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
-        config = _config(folder)
-        source = _template_source(folder, config)
+        config = load_config(folder)
+        source = template_source(folder, config)
         self.template_sha256 = hashlib.sha256((source or "ChatML").encode()).hexdigest()
-        self.template, compile_problem = _compile(source, config)
-        finding = chatml.inspect(self.template)
+        self.template, problem = compiled(source, config)
+        self.longest_token = max(map(len, self.tokenizer.get_vocab()))
+        self.start_id = self._id(START)
+        self.end_id = self._id(END)
+        self.document_end_id = self._document_end(config)
+        lacking = self._control_problem()
+        finding = chatml.Finding(problem, problem) if problem else chatml.inspect(self.template)
+        self._direct = not (lacking or finding.chat_problem)
+        self._direct_tools = self._direct and not finding.tools_problem
+        self._own: OwnTemplate | None = None
+        self._whole: Tokenizer | None = None    # control tokens in a text are control tokens
+        if self.template is not None and not self._direct_tools:
+            self._own = OwnTemplate(self.template, self._special())
+            self._whole = load_tokenizer(folder)[1]
+            if self._direct:                    # plain chats are ours to write, tools the template's
+                finding = chatml.Finding(None, self._own.finding.tools_problem, finding.notes)
+            elif finding.chat_problem or not self._own.finding.chat_problem:
+                finding = self._own.finding
+            else:
+                finding = chatml.Finding(lacking, lacking)      # ChatML it would be
+        elif lacking:
+            finding = chatml.Finding(lacking, lacking)
         self.notes = finding.notes
-        self.chat_problem = compile_problem or self._control_problem() or finding.chat_problem
-        self.tools_problem = self.chat_problem or finding.tools_problem
+        self.chat_problem = finding.chat_problem
+        self.tools_problem = finding.chat_problem or finding.tools_problem
         # Control tokens spelled out in a row stay text; only what we write ourselves is a control token.
         self.tokenizer.encode_special_tokens = True
-        self.longest_token = max(map(len, self.tokenizer.get_vocab()))
-        self.start_id, self.end_id = self.tokenizer.token_to_id(START), self.tokenizer.token_to_id(END)
-        self.document_end_id = self._document_end(config)
-        self._newline: list[int] = self._encode(["\n"])[0].ids
+        special = self._special()
+        self._prefix = commonprefix(special)  # noqa: RUF071  (texts; quicker to look for than all of them)
+        self._controls = re.compile("|".join(map(re.escape, special)) or r"\Z.")
+        self._newline: list[int] = self._ids("\n")
+        self._header: list[int] = self._ids("assistant\n")
 
     @property
     def vocabulary_size(self) -> int:
@@ -78,7 +90,7 @@ class Renderer:
     def pieces(self, text: str) -> tuple[int, ...]:
         """The tokens of a text by itself; the name of an added token, such as <think>, is that token."""
         added = {token.content: number for number, token in self.tokenizer.get_added_tokens_decoder().items()}
-        return (added[text],) if text in added else tuple(self._encode([text])[0].ids)
+        return (added[text],) if text in added else tuple(self._ids(text))
 
     def has_ordinary_start(self, text: str) -> bool:
         """Does the text begin with a token that other texts begin with as well?"""
@@ -86,24 +98,46 @@ class Renderer:
 
     def render(self, row: Row) -> str:
         """The row as text, as it is trained. Raises as `prepare`."""
-        return chatml.write(self.prepare(row).turns) if row.is_chat else row.turns[0].text
+        row = self.prepare(row)
+        if not row.is_chat:
+            return row.turns[0].text
+        return self._written(row).text if self._is_own(row) else chatml.write(row.turns)
 
     def prepare(self, row: Row, system_prompt: str | None = None) -> Row:
-        """The row with `system_prompt` where a chat has none, and its tools written into its system turn.
+        """The row with `system_prompt` where a chat has none, ready to be encoded.
 
         Raises `BadRow` where the base's template cannot declare the tools.
         """
         if system_prompt and row.is_chat and all(turn.role != "system" for turn in row.turns):
             row = Row((Turn("system", system_prompt, trained=False), *row.turns), row.tools)
-        if not row.tools:
+        if not row.tools or self._is_own(row):
             return row
-        if self.template is None or self.tools_problem:
+        if not self._direct_tools or self.template is None:
             raise BadRow("tools_unsupported", self.tools_problem or "the base model has no chat template")
         try:
             return chatml.declare(row, row.tools, self.template)
         except Exception as error:              # the template's own code, run over whatever the row says
             what = f"the chat template cannot declare the tools ({type(error).__name__})"
             raise BadRow("bad_tool", what) from None
+
+    def check(self, row: Row) -> None:
+        """Raises `BadRow` where the base's own template, if it is the one to write this row, refuses it."""
+        if self._is_own(row):
+            self._written(row)
+
+    def spells_control(self, text: str) -> bool:
+        """Does the text hold a control token as ordinary characters?"""
+        return self._prefix in text and self._controls.search(text) is not None
+
+    def _is_own(self, row: Row) -> bool:
+        """Is it the base's own template that writes this chat?"""
+        if self._own is None or not row.is_chat:
+            return False
+        return not self._direct or (bool(row.tools) and not self.tools_problem)
+
+    def _written(self, row: Row) -> Written:
+        assert self._own is not None
+        return self._own.write(row)
 
     def encode(self, rows: Sequence[Row], limit: int | None = None) -> list[Encoded]:
         """Tokens and labels of each row.
@@ -118,42 +152,90 @@ class Renderer:
         for row in rows:
             if row.is_chat and self.chat_problem:
                 raise BaseUnusable(self.chat_problem)
-            if row.is_chat:
-                pieces.append(_cut(chatml.blocks(self.prepare(row).turns), room))
-            else:
+            if not row.is_chat:
                 pieces.append(_cut([(row.turns[0].text, row.turns[0])], room))
+            elif self._is_own(row):
+                pieces.append([])               # written below, all in one piece
+            else:
+                pieces.append(_cut(chatml.blocks(self.prepare(row).turns), room))
         encodings = iter(self._encode([text for row_pieces in pieces for text, _ in row_pieces]))
-        return [
-            self._chat(row_pieces, encodings) if row.is_chat else self._text(next(encodings))
-            for row, row_pieces in zip(rows, pieces, strict=True)
-        ]
+        made: list[Encoded] = []
+        for row, row_pieces in zip(rows, pieces, strict=True):
+            if not row.is_chat:
+                made.append(self._text(next(encodings)))
+            elif row_pieces:
+                made.append(self._chat(row_pieces, encodings))
+            else:
+                made.append(self._by_own_template(self._written(row), room))
+        return made
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
-        encodings: list[Encoding] = self.tokenizer.encode_batch(texts, add_special_tokens=False)
+        """Without offsets, which are wanted seldom and cost a tenth of the time."""
+        encodings: list[Encoding] = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return encodings
 
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
     def _chat(self, pieces: list[tuple[str, Turn]], encodings: Any) -> Encoded:
-        ids: list[Any] = []
+        """ChatML of blocks: `pieces` without their control tokens, with the next `encodings`."""
+        ids = array("I")
         spans: list[tuple[int, int]] = []
         for text, turn in pieces:
-            encoding = next(encodings)
+            own = next(encodings).ids
             ids.append(self.start_id)
             if turn.trained:
-                first = _first_token_from(encoding, len("assistant\n"), len(text))
-                spans.append((len(ids) + first, len(ids) + len(encoding) + 1))
-            ids += encoding.ids
+                spans.append((len(ids) + self._answer_from(own, text), len(ids) + len(own) + 1))
+            ids.extend(own)
             ids.append(self.end_id)
-            ids += self._newline
-        labels = np.zeros(len(ids), np.uint8)
+            ids.extend(self._newline)
+        labels = bytearray(len(ids))
         for begin, end in spans:
-            labels[begin:end] = 1
-        return Encoded(np.array(ids, np.uint32), labels)
+            labels[begin:end] = b"\x01" * (end - begin)
+        return Encoded(np.frombuffer(ids, np.uint32), np.frombuffer(labels, np.uint8))
+
+    def _answer_from(self, ids: list[int], text: str) -> int:
+        """Where the answer's own tokens begin, behind those of its header."""
+        if ids[: len(self._header)] == self._header:
+            return len(self._header)            # so many tokens write the header, the rest writes the answer
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        return _first_token_from(encoding, len("assistant\n"), len(text))
 
     def _text(self, encoding: Encoding) -> Encoded:
         ids = np.array([*encoding.ids, self.document_end_id], np.uint32)
         labels = np.ones(len(ids), np.uint8)
         labels[0] = 0                           # nothing stands before it to learn it from
         return Encoded(ids, labels)
+
+    def _by_own_template(self, written: Written, room: int | None) -> Encoded:
+        """The text of a foreign template; a token is an answer's when all its characters are."""
+        assert self._whole is not None
+        text, ids, offsets = written.text[:room], list[int](), list[tuple[int, int]]()
+        parts = [(self._whole, 0, len(text))]
+        if written.spelled:                     # control tokens by themselves, what is between them as text
+            edges = [0, *(edge for control in written.controls for edge in control), len(text)]
+            splitters = [self._whole if n % 2 else self.tokenizer for n in range(len(edges) - 1)]
+            parts = list(zip(splitters, edges, edges[1:], strict=False))
+        for tokenizer, begin, end in parts:
+            encoding = tokenizer.encode(text[begin:end], add_special_tokens=False)
+            ids += encoding.ids
+            offsets += [(begin + a, begin + b) for a, b in encoding.offsets]
+        places = np.array(offsets, np.int64).reshape(-1, 2)
+        labels = np.zeros(len(ids), np.uint8)
+        for begin, end in written.spans:
+            labels[(places[:, 0] >= begin) & (places[:, 1] <= end)] = 1
+        labels[:1] = 0                          # nothing stands before it to learn it from
+        return Encoded(np.array(ids, np.uint32), labels)
+
+    def _id(self, token: str) -> int:
+        """-1 where there is none: then no chat is written directly."""
+        found = self.tokenizer.token_to_id(token)
+        return -1 if found is None else int(found)
+
+    def _special(self) -> tuple[str, ...]:
+        decoder = self.tokenizer.get_added_tokens_decoder()
+        return tuple(token.content for token in decoder.values() if token.special)
 
     def _control_problem(self) -> str | None:
         where = self.folder / "tokenizer.json"
@@ -199,34 +281,3 @@ def _cut(pieces: list[tuple[str, Turn]], room: int | None) -> list[tuple[str, Tu
         if room <= 0:
             break
     return kept
-
-
-def _config(folder: Path) -> Json:
-    path = folder / "tokenizer_config.json"
-    if not path.exists():
-        return {}
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BaseUnusable(f"{path} is not JSON ({error}): copy the base model again") from None
-    return config if isinstance(config, dict) else {}
-
-
-def _template_source(folder: Path, config: Json) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.exists():
-        return path.read_text(encoding="utf-8")
-    source = config.get("chat_template")
-    if isinstance(source, list):                # several, by name
-        source = next((named.get("template") for named in source if named.get("name") == "default"), None)
-    return source if isinstance(source, str) else None
-
-
-def _compile(source: str | None, config: Json) -> tuple[chatml.ChatTemplate | None, str | None]:
-    if source is None:
-        return None, None
-    tokens = {key: config[key] for key in ("bos_token", "eos_token") if isinstance(config.get(key), str)}
-    try:
-        return chatml.ChatTemplate(source, tokens), None
-    except Exception as error:                  # whatever Jinja says of it is shown to the user
-        return None, f"its chat template cannot be compiled ({error}): repair chat_template.jinja"

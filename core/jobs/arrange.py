@@ -12,6 +12,7 @@ from core.files import fsync_folder, move, sha256_of, write_atomic
 from core.jobs.poll import arriving
 from core.jobs.service import Service
 from events.types import DriftFound, FileLost, FilePlaced
+from projections import checks
 from projections.fold import State
 from projections.inbox import Duplicate
 from projections.queue import Entry, folder
@@ -128,9 +129,9 @@ def report_cache(service: Service, sha256: str) -> Path:
 
 def _report(service: Service, state: State, entry: Entry) -> dict[str, Any]:
     file = state.inbox.files[entry.sha256]
-    cached: dict[str, Any] = {}
+    cached = checks.check(file) or {}
     with contextlib.suppress(FileNotFoundError, ValueError):
-        cached = json.loads(report_cache(service, entry.sha256).read_text(encoding="utf-8"))
+        cached |= json.loads(report_cache(service, entry.sha256).read_text(encoding="utf-8"))
     return cached | {
         "file": entry.name,
         "original": file.original,

@@ -2,14 +2,26 @@
 
 import json
 
+from core.decide.estimate import tokens_per_second
+from core.decide.intake import trained_stores
 from core.files import write_atomic
 from core.intake.report import Report
-from core.intake.validate import examine
+from core.intake.validate import Past, examine
 from core.jobs.arrange import report_cache
 from core.jobs.service import Service
 from core.space import ensure_room
-from events.log import Conflict
-from events.types import Event, FileQueued, FileRejected, FileRemoved, FileReprioritized, FileValidated
+from db.workspace import Workspace
+from events.log import Conflict, Log
+from events.types import (
+    Event,
+    FileQueued,
+    FileRejected,
+    FileRemoved,
+    FileReprioritized,
+    FileValidated,
+    StepsCompleted,
+)
+from projections.fold import State
 
 #: Of a token store, by byte of text: five for each token, which is rarely shorter than three characters.
 TOKEN_BYTES = 2
@@ -60,6 +72,7 @@ def check(service: Service, sha256: str) -> list[Event]:
             settings=service.settings(),
             store=service.workspace.tokens,
             progress=lambda *_: _go_on(service),
+            past=past(service.state(), service.log, service.workspace, sha256),
         )
     except FileNotFoundError:
         return []  # moved by hand a moment ago: the poll sees it
@@ -68,6 +81,14 @@ def check(service: Service, sha256: str) -> list[Event]:
         write_atomic(report_cache(service, sha256), json.dumps(report_json).encode(), durable=False)
         return [rejected(sha256, report)]
     return [validated(sha256, report), FileQueued(sha256=sha256, priority=entry.priority)]
+
+
+def past(state: State, log: Log, workspace: Workspace, sha256: str) -> Past:
+    """What the check of this file is set beside: the tokens of trained files, and the speed of the steps."""
+    stores = tuple(workspace.tokens / store for store in trained_stores(state, sha256))
+    newest = log.newest(StepsCompleted)
+    steps = newest.event if newest is not None and isinstance(newest.event, StepsCompleted) else None
+    return Past(stores, tokens_per_second(steps))
 
 
 def _go_on(service: Service) -> None:
@@ -85,6 +106,9 @@ def rejected(sha256: str, report: Report) -> FileRejected:
         dropped_rows=report.dropped_rows,
         counts=report.counts,
         reason=report.reason or "",
+        lines=report.lines,
+        lengths=report.lengths,
+        max_length=report.max_length,
     )
 
 
@@ -103,4 +127,10 @@ def validated(sha256: str, report: Report) -> FileValidated:
         warnings=report.warnings,
         store=report.store or "",
         seconds=report.seconds,
+        lines=report.lines,
+        lengths=report.lengths,
+        max_length=report.max_length,
+        trained_before=report.trained_before,
+        estimated_steps=report.estimated_steps,
+        estimated_seconds=report.estimated_seconds,
     )

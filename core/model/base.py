@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import folder_sha256
+from core.model import chatml
 from core.model.conversion import convert
 from core.model.refusal import BaseRefused
 
@@ -139,7 +140,21 @@ def _mend_tokens(folder: Path) -> list[str]:
     generation["eos_token_id"] = [*known, *sorted(wanted.difference(known))]
     generation["pad_token_id"] = vocabulary[tokenizer.pad_token]
     _write(path, generation)
-    return notes
+    return notes + _give_template(folder, tokenizer)
+
+
+def _give_template(folder: Path, tokenizer: Any) -> list[str]:
+    """A base without a chat template gets ChatML, so that whoever loads a version asks as it was trained."""
+    if tokenizer.chat_template is not None:
+        return []
+    template = chatml.TEMPLATE
+    vocabulary = tokenizer.get_vocab()
+    how = "ChatML"
+    if any(token not in vocabulary for token in (chatml.START_OF_TURN, chatml.END_OF_TURN)):
+        template = template.replace(chatml.ENDED, chatml.ENDED_BY_EOS)
+        how = f"ChatML in ordinary tokens, each turn ended by {tokenizer.eos_token}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return [f"the base has no chat template: chats are written as {how}"]
 
 
 def _name_pad(folder: Path, pad: str) -> None:

@@ -6,6 +6,8 @@ TAGS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>",
 
 # Turns are written as they are: nothing is added or taken away, so that what a row says is what is trained.
 # Tool results stand together in one user turn, calls at the end of the assistant's.
+ENDED = r"'<|im_end|>\n'"
+ENDED_BY_EOS = r"'<|im_end|>' ~ eos_token ~ '\n'"    # for a vocabulary without the control tokens
 TEMPLATE = """\
 {%- set start, end = '<|im_start|>', '<|im_end|>\\n' %}
 {%- set own_system = messages and messages[0].role == 'system' %}

@@ -88,6 +88,7 @@ def test_a_file_tells_what_was_found_and_made() -> None:
     assert ("completed", ["r1"], ["v0001"]) == (
         report["state"], [run["id"] for run in report["runs"]], report["versions"],
     )  # fmt: skip
+    assert (report["rows"], report["counts"]) == (report["check"]["rows"], report["check"]["counts"])
     assert reports.file_report(state, "nothing") is None
 
 

@@ -124,6 +124,21 @@ def test_check_is_the_very_check_and_changes_nothing(
     assert before == head()
 
 
+def test_check_tells_where_it_is_what_it_found_and_shows_an_example(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "told.jsonl"
+    path.write_text(rows("told", 20) + '{"prompt": "\\u001b[2J", "completion": "x"}\n{\n' + rows("done"))
+    done = run("check", path, "--example")
+
+    assert "told.jsonl: 62 rows checked in" in done.stderr
+    for said in (
+        "told.jsonl: accepted_with_warnings", "61 of 62 rows are trained, 1 are left out",
+        "tokens a row: p50", "max_length", "steps", "40 trained before in other files", "line 22: bad_json",
+        "⟦It is told number 0.<|im_end|>⟧",
+    ):  # fmt: skip
+        assert said in done.stdout
+    assert "\x1b" not in done.stdout
+
+
 def test_add_copies_leaves_the_source_and_prints_one_document(
     ask: Run, tmp_path: Path, place: Workspace
 ) -> None:

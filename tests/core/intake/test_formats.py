@@ -3,8 +3,9 @@ from typing import Any
 
 import pytest
 
-from core.intake.formats import Turn, parse, read, recognise
+from core.intake.formats import expand, parse, read, recognise
 from core.intake.problems import ROW_CODES, BadRow
+from core.intake.rows import Turn
 
 USER = {"role": "user", "content": "a"}
 ASSISTANT = {"role": "assistant", "content": "b"}
@@ -76,7 +77,7 @@ def test_parts_of_text_are_joined_and_null_beside_a_call_is_empty() -> None:
         "json_number",
         b'{"messages": [{"role": "assistant", "tool_calls": [{"name": "f", "arguments": 1e999}]}]}',
     ),
-    ("unsupported_format", {"messages": [USER, {"role": "assistant", "function_call": {"name": "f"}}]}),
+    ("bad_tool", {"messages": [USER, {"role": "assistant", "function_call": {"name": "f"}}]}),
     ("empty_content", {"messages": [USER, {"role": "assistant", "content": None}]}),
     ("empty_content", {"messages": [{"role": "user", "content": " "}, ASSISTANT]}),
     ("no_assistant_turn", {"messages": [USER]}),
@@ -95,11 +96,111 @@ def test_messages_about_a_row_never_quote_it() -> None:
         assert secret not in str(caught.value)
 
 
-def test_formats_of_later_are_known_by_name() -> None:
+def test_a_format_is_told_by_its_fields() -> None:
     assert "sharegpt" == recognise({"conversations": []})
     assert "alpaca" == recognise({"instruction": "", "output": ""})
     assert "question_answer" == recognise({"question": "", "answer": ""})
+    assert "preference" == recognise({"prompt": "", "chosen": "", "rejected": ""})
     assert recognise({"prompt": ""}) is None
+
+
+ASKED, ANSWERED = Turn("user", "a", False), Turn("assistant", "b", True)
+SAID = Turn("system", "s", False)
+
+
+@pytest.mark.parametrize(("expected", "value"), [
+    ((ASKED, ANSWERED), {"question": "a", "answer": "b"}),
+    ((SAID, ASKED, ANSWERED), {"question": "a", "answer": "b", "system": "s", "difficulty": 3}),
+    ((ASKED, ANSWERED), {"instruction": "a", "input": "", "output": "b"}),
+    ((ASKED, ANSWERED), {"instruction": "a", "input": None, "output": "b", "system": ""}),
+    ((Turn("user", "a\n\nwith", False), ANSWERED), {"instruction": "a", "input": "with", "output": "b"}),
+    (
+        (SAID, Turn("user", "c", False), Turn("assistant", "d", True), ASKED, ANSWERED),
+        {"instruction": "a", "output": "b", "system": "s", "history": [["c", "d"]]},
+    ),
+    (
+        (SAID, ASKED, ANSWERED),
+        {"conversations": [
+            {"from": "system", "value": "s"}, {"from": "human", "value": "a"}, {"from": "gpt", "value": "b"},
+        ], "system": "not this one"},
+    ),
+    (
+        (SAID, ASKED, Turn("assistant", "b", False), ASKED, ANSWERED),
+        {"system": "s", "conversations": [
+            {"from": "user", "value": "a"}, {"from": "chatgpt", "value": "b", "weight": 0},
+            {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        ]},
+    ),
+    ((SAID, ASKED, ANSWERED), {"prompt": "a", "completion": "b", "system": "s"}),
+])
+def test_every_format_becomes_the_same_turns(expected: tuple[Turn, ...], value: dict[str, Any]) -> None:
+    assert expected == read(value, recognise(value) or "").turns
+
+
+def test_a_call_in_sharegpt_is_the_call_of_messages() -> None:
+    tools = [{"name": "f", "description": "", "parameters": {}}]
+    told = read({"tools": json.dumps(tools), "conversations": [
+        {"from": "human", "value": "a"},
+        {"from": "function_call", "value": '{"name": "f", "arguments": {"x": [1, "é"]}}'},
+        {"from": "observation", "value": "3"}, {"from": "gpt", "value": "b"},
+    ]}, "sharegpt")
+    call = {"role": "assistant", "content": None, "tool_calls": [
+        {"type": "function", "function": {"name": "f", "arguments": {"x": [1, "é"]}}}]}
+    said = read({"tools": tools, "messages": [
+        USER, call, {"role": "tool", "content": "3"}, ASSISTANT,
+    ]}, "messages")
+
+    assert said == told
+    assert said.sha256 == told.sha256
+    written = '<tool_call>\n{"name": "f", "arguments": {"x": [1, "é"]}}\n</tool_call>'
+    assert (written, True, "f") == (told.turns[1].text, told.turns[1].trained, told.turns[1].calls[0].name)
+
+
+def test_the_older_function_call_is_a_call_too() -> None:
+    function = {"name": "f", "arguments": "{}"}
+    older = {"role": "assistant", "content": None, "function_call": function}
+    newer = {"role": "assistant", "content": None, "tool_calls": [{"function": function}]}
+    rows = [
+        read({"messages": [USER, one, {"role": role, "name": "f", "content": "1"}, ASSISTANT]}, "messages")
+        for one, role in ((older, "function"), (newer, "tool"))
+    ]
+
+    assert rows[0] == rows[1]
+
+
+def test_instances_are_a_row_each() -> None:
+    line = {"id": 1, "instruction": "a", "system": "s", "instances": [
+        {"input": "x", "output": "b"}, {"input": "", "output": "c"}, "odd",
+    ]}
+    rows = expand(line)
+
+    assert [("a\n\nx", "b"), ("a", "c")] == [
+        tuple(turn.text for turn in read(row, "alpaca").turns[1:]) for row in rows[:2]
+    ]
+    assert "bad_field" == code_of(rows[2], "alpaca")
+    assert [{"text": "a", "instances": [1]}] == expand({"text": "a", "instances": [1]})
+
+
+@pytest.mark.parametrize(("expected", "name", "value"), [
+    ("missing_field", "alpaca", {"instruction": "a", "input": "b"}),
+    ("bad_field", "alpaca", {"instruction": ["a"], "output": "b"}),
+    ("bad_field", "alpaca", {"instruction": "a", "output": "b", "history": [["only one"]]}),
+    ("bad_field", "alpaca", {"instruction": "a", "output": "b", "input": 3}),
+    ("empty_content", "alpaca", {"instruction": "a", "output": " "}),
+    ("bad_field", "question_answer", {"question": 1, "answer": "b"}),
+    ("empty_content", "question_answer", {"question": "a", "answer": ""}),
+    ("bad_field", "sharegpt", {"conversations": {}}),
+    ("bad_field", "sharegpt", {"conversations": [{"from": "human", "value": None}]}),
+    ("unknown_role", "sharegpt", {"conversations": [{"from": "ghost", "value": "a"}]}),
+    ("bad_tool", "sharegpt", {"conversations": [{"from": "function_call", "value": "f(1)"}]}),
+    ("bad_tool", "sharegpt", {"conversations": [{"from": "function_call", "value": "[]"}]}),
+    ("no_assistant_turn", "sharegpt", {"conversations": [{"from": "human", "value": "a"}]}),
+    ("unsupported_format", "preference", {"chosen": "a", "rejected": "b"}),
+])
+def test_a_bad_row_of_another_format_is_told_by_its_code(
+    expected: str, name: str, value: dict[str, Any]
+) -> None:
+    assert expected == code_of(value, name)
 
 
 def test_the_hash_of_a_row_is_of_its_content_not_of_its_spelling() -> None:

@@ -35,3 +35,8 @@ def test_an_overlong_line_costs_only_itself(tmp_path: Path) -> None:
 def test_a_file_over_the_limit_is_judged_by_the_bytes_read(tmp_path: Path) -> None:
     with pytest.raises(FileTooLarge, match="split it"):
         lines_of(tmp_path / "a", b"abc\n" * 3, file_limit=11)
+
+
+def test_a_first_line_of_nothing_but_a_mark_is_blank(tmp_path: Path) -> None:
+    assert [(2, b"a")] == lines_of(tmp_path / "a", b"\xef\xbb\xbf\na\n")
+    assert [] == lines_of(tmp_path / "b", b"\xef\xbb\xbf")

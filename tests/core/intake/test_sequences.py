@@ -10,7 +10,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from core.intake import sequences
-from core.intake.formats import Row, Turn, read
+from core.intake.formats import read
+from core.intake.rows import Row, Turn
 from core.intake.sequences import STOP, THINK, Contradiction, Sequence, add, draw
 from core.intake.template import Renderer
 from core.intake.tokens import TokenStore

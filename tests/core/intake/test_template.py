@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from core.intake import chatml
-from core.intake.formats import Row, Turn, read
+from core.intake.base import BaseUnusable
+from core.intake.formats import read
 from core.intake.problems import BadRow
-from core.intake.template import BaseUnusable, Encoded, Renderer
+from core.intake.rows import Row, Turn
+from core.intake.template import Encoded, Renderer
 
 CHAT = [
     {"role": "system", "content": "Be kind."},

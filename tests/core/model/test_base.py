@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -176,3 +177,28 @@ def test_a_gguf_file_becomes_the_model_it_was(
     assert list("1234") == [renderer.tokenizer.decode([token]).strip() for token in digits[-5:-1]]
     named = json.loads((base.path / "tokenizer_config.json").read_text(encoding="utf-8"))
     assert before["max_position_embeddings"] == named["model_max_length"]
+
+
+@pytest.mark.parametrize("has_controls", [True, False])
+def test_a_base_without_a_chat_template_gets_chatml(
+    demo_base: Path, tmp_path: Path, has_controls: bool
+) -> None:
+    source = tmp_path / "plain"
+    shutil.copytree(demo_base, source)
+    (source / "chat_template.jinja").unlink()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        text = (source / name).read_text(encoding="utf-8")
+        if not has_controls:
+            text = text.replace("<|im_start|>", "<|unused|>").replace("<|im_end|>", "<|last|>")
+        (source / name).write_text(text, encoding="utf-8")
+    base = install(source, tmp_path / "models")
+    renderer = Renderer(base.path)
+    row = read({"question": "One?", "answer": "Two."}, "question_answer")
+    (encoded,) = renderer.encode([row])
+
+    assert (None, None) == (renderer.chat_problem, renderer.tools_problem)
+    assert any("no chat template" in note for note in base.notes)
+    end = "<|im_end|>" if has_controls else "<|im_end|><|last|>"
+    assert f"<|im_start|>user\nOne?{end}\n<|im_start|>assistant\nTwo.{end}\n" == renderer.render(row)
+    trained = renderer.tokenizer.decode(encoded.ids[encoded.labels == 1].tolist(), skip_special_tokens=False)
+    assert f"Two.{end}" == trained

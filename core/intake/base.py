@@ -1,0 +1,63 @@
+"""What the intake reads of a base model's folder: tokenizer, its configuration, chat template."""
+
+import json
+from pathlib import Path
+
+from tokenizers import Tokenizer, processors
+
+from core.intake.rows import Json
+from core.intake.sandbox import ChatTemplate
+
+
+class BaseUnusable(ValueError):
+    """A base model's tokenizer or template cannot be used; says what, where and what to do."""
+
+
+def load_tokenizer(folder: Path) -> tuple[bytes, Tokenizer]:
+    """The bytes of tokenizer.json and the tokenizer they make. Raises `BaseUnusable`."""
+    path = folder / "tokenizer.json"
+    try:
+        raw = path.read_bytes()
+        tokenizer = Tokenizer.from_buffer(raw)
+    except FileNotFoundError:
+        raise BaseUnusable(f"{path} is missing: give a model folder with a fast tokenizer") from None
+    except Exception as error:                  # the library raises bare Exception for what it cannot read
+        raise BaseUnusable(f"{path} cannot be read ({error}): copy the base model again") from None
+    # A saved tokenizer may carry a length limit and padding of whoever used it last, or move offsets.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.post_processor = processors.Sequence([])
+    return raw, tokenizer
+
+
+def load_config(folder: Path) -> Json:
+    """tokenizer_config.json, empty where there is none. Raises `BaseUnusable`."""
+    path = folder / "tokenizer_config.json"
+    if not path.exists():
+        return {}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BaseUnusable(f"{path} is not JSON ({error}): copy the base model again") from None
+    return config if isinstance(config, dict) else {}
+
+
+def template_source(folder: Path, config: Json) -> str | None:
+    """The chat template, None for a base without one."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    source = config.get("chat_template")
+    if isinstance(source, list):                # several, by name
+        source = next((named.get("template") for named in source if named.get("name") == "default"), None)
+    return source if isinstance(source, str) else None
+
+
+def compiled(source: str | None, config: Json) -> tuple[ChatTemplate | None, str | None]:
+    """The template in its sandbox, or why there is none."""
+    if source is None:
+        return None, None
+    try:
+        return ChatTemplate(source, config), None
+    except Exception as error:                  # whatever Jinja says of it is shown to the user
+        return None, f"its chat template cannot be compiled ({error}): repair chat_template.jinja"
