@@ -88,6 +88,7 @@ def test_a_child_gets_the_workspaces_caches_and_is_told_its_parent(service: Serv
 
     assert service.workspace.environment().items() <= environment.items()
     assert str(os.getpid()) == environment[PARENT]
+    assert os.environ.get("OMP_WAIT_POLICY", "PASSIVE") == environment["OMP_WAIT_POLICY"]
     assert not child.is_alive
     assert 0 == child.process.returncode
 
