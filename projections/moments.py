@@ -1,5 +1,6 @@
 """The moments: everything as of a position of the log, what differs between two, and by which fact. Pure."""
 
+import operator
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 from immutables import Map
 
-from events.types import Recorded, StepsCompleted
+from events.types import Recorded
 from projections import status
 from projections.fold import PROJECTIONS, State, apply, plain
 
@@ -91,15 +92,14 @@ def difference(one: Moment, other: Moment, between: Iterable[Recorded]) -> dict[
     """
     forward = one.seq <= other.seq
     low, high = (one, other) if forward else (other, one)
-    set_by = _set_by(low, high, between)
-    inside, newest = _inside(set_by), max(set_by.values(), default=None)
+    set_by, newest = _set_by(low, high, between)
     changes = []
-    for path, was, became in differences(projections(low), projections(high)):
+    for path, was, became in _all(low, high):
         changes.append({
             "path": path,
             "before": was if forward else became,
             "after": became if forward else was,
-            "set_by": _setter(set_by, inside, newest, path),
+            "set_by": _setter(set_by, newest, path),
         })  # fmt: skip
     return {"from": one.seq, "to": other.seq, "changes": changes}
 
@@ -117,33 +117,79 @@ def differences(first: Any, second: Any, path: str = "") -> list[tuple[str, Any,
     return [(path, first, second)]
 
 
-def _set_by(low: Moment, high: Moment, between: Iterable[Recorded]) -> dict[str, int]:
-    """path → seq of the last fact between the two that changed it."""
+def _set_by(low: Moment, high: Moment, between: Iterable[Recorded]) -> tuple[dict[str, int], int | None]:
+    """path → seq of the last fact that changed it, for all that differs in the end; and the last of all."""
     found: dict[str, int] = {}
+    newest = None
     state = low.state
+    wanted = {name: _tree(getattr(low.state, name), getattr(high.state, name)) for name in PROJECTIONS}
     for recorded in between:
         after = apply(state, recorded)
-        for name in PROJECTIONS:
-            for path in _touched(getattr(state, name), getattr(after, name), name):
-                found[path] = recorded.seq
+        for name, inner in wanted.items():
+            was, became = getattr(state, name), getattr(after, name)
+            if was is not became:
+                newest = recorded.seq
+                for path in _touched(was, became, inner, name):
+                    found[path] = recorded.seq
         state = after
-    newest = high.steps[-1] if high.steps else None
-    if newest is not None and isinstance(newest.event, StepsCompleted) and newest.seq > low.seq:
-        found |= {f"status.{key}": newest.seq for key in STEPS}
+    step = high.steps[-1] if high.steps else None
+    if step is not None and step.seq > low.seq:
+        found |= {f"status.{key}": step.seq for key in STEPS}
+        newest = max(newest or 0, step.seq)
+    return found, newest
+
+
+def _tree(was: Any, became: Any) -> Any:
+    """What differs, as names inside names; None: the value as a whole."""
+    one, other = _parts(was), _parts(became)
+    if one is None or other is None:
+        return None
+    return {key: _tree(one.get(key), other.get(key)) for key in _differing(one, other)}
+
+
+def _touched(was: Any, became: Any, wanted: Any, path: str) -> list[str]:
+    """The paths of a tree that are not the same in two states; what they share is never looked into."""
+    one, other = _parts(was), _parts(became)
+    if wanted is None or one is None or other is None:
+        return [path] if was != became else []
+    found = []
+    for key, inner in wanted.items():
+        before, after = one.get(key), other.get(key)
+        if before is not after:
+            found += _touched(before, after, inner, f"{path}.{key}")
     return found
 
 
-def _touched(was: Any, became: Any, path: str) -> list[str]:
-    """The paths of `differences` between two states; what they share is never looked into."""
+def _all(low: Moment, high: Moment) -> list[tuple[str, Any, Any]]:
+    """The differences of two whole documents, found without making either."""
+    found = differences(status_document(low), status_document(high), "status")
+    for name in PROJECTIONS:
+        found += _leaves(getattr(low.state, name), getattr(high.state, name), name)
+    return sorted(found, key=lambda one: one[0].split("."))
+
+
+def _leaves(was: Any, became: Any, path: str) -> list[tuple[str, Any, Any]]:
+    """The `differences` of two states as plain values; what they share is never looked into."""
     if was is became:
         return []
     one, other = _parts(was), _parts(became)
     if one is None or other is None:
-        return [path] if plain(was) != plain(became) else []
+        before, after = plain(was), plain(became)
+        return [(path, before, after)] if before != after else []
     found = []
-    for key in {*one, *other}:
-        found += _touched(one.get(key), other.get(key), f"{path}.{key}")
+    for key in _differing(one, other):
+        found += _leaves(one.get(key), other.get(key), f"{path}.{key}")
     return found
+
+
+def _differing(one: Any, other: Any) -> list[Any]:
+    """The keys under which two mappings do not hold the very same object."""
+    if len(one) == len(other) and all(map(operator.is_, one, other)):  # one key set again: nearly always
+        same = map(operator.is_, one.values(), other.values())
+        return [key for key, kept in zip(one, same, strict=True) if not kept]
+    return [
+        key for key in {**dict.fromkeys(one), **dict.fromkeys(other)} if one.get(key) is not other.get(key)
+    ]
 
 
 def _parts(value: Any) -> Any:
@@ -155,26 +201,13 @@ def _parts(value: Any) -> Any:
     return None
 
 
-def _inside(set_by: dict[str, int]) -> dict[str, int]:
-    """path → the last fact that touched it or anything inside it."""
-    found: dict[str, int] = {}
-    for path, seq in set_by.items():
-        for whole in (path, *_wholes(path)):
-            found[whole] = max(seq, found.get(whole, 0))
-    return found
-
-
-def _wholes(path: str) -> list[str]:
-    """What a path is part of."""
-    return [path[:n] for n, character in enumerate(path) if character == "."]
-
-
-def _setter(set_by: dict[str, int], inside: dict[str, int], newest: int | None, path: str) -> int | None:
-    """The last fact that touched this path, anything inside it, or the whole it is part of.
+def _setter(set_by: dict[str, int], newest: int | None, path: str) -> int | None:
+    """The last fact that touched this path, or the whole it is part of.
 
     Status has no facts of its own: the newest step stands for its figures, else the newest fact.
     """
     if path.startswith("status."):
         return set_by.get(".".join(path.split(".")[:2])) or newest
-    touched = [inside.get(path), *(set_by.get(whole) for whole in _wholes(path))]
-    return max((seq for seq in touched if seq is not None), default=None)
+    wholes = (path[:n] for n, character in enumerate(path) if character == ".")
+    touched = [seq for name in (path, *wholes) if (seq := set_by.get(name)) is not None]
+    return max(touched, default=None)

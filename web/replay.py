@@ -18,7 +18,7 @@ from web.words import compact
 
 CHANGES_SHOWN = 200
 VALUE_SHOWN = 160  # characters
-FARTHEST = 20_000  # facts between two moments: naming who set a value folds each of them
+FARTHEST = 5_000  # facts between two moments: who set a value is found by folding each of them again
 
 
 def _asked(of: Monitor, query: dict[str, str]) -> tuple[int, int | None]:

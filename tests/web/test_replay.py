@@ -251,3 +251,12 @@ def test_a_long_curve_of_the_past_is_the_one_of_then(story: Story, run: str | No
     assert {2, 1} == {len(found[2]) for found in seen.values()}
     for seq, found in seen.items():
         assert found == columns(Trail(story.log, run, seq)), seq
+
+
+def test_moments_too_far_apart_are_left_to_the_command(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.replay.FARTHEST", 5)
+    near, far = (told.client.get(f"/replay.json?at={seq}&vs=4").status_code for seq in (9, 10))
+    page = told.client.get("/replay?at=40&vs=4").text
+
+    assert (200, 400) == (near, far)
+    assert "evertrain replay --to 40 --diff 4" in page
