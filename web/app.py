@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from db.workspace import Workspace
-from web import actions, crashes, guard, keeping_actions, keeping_pages, pages, training_pages
+from web import actions, crashes, guard, keeping_actions, keeping_pages, pages, replay, training_pages
 from web.forms import BadForm
 from web.monitor import Monitor
 from web.render import page
@@ -49,6 +49,8 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route("/crashes", crashes.crashes),
     Route("/crashes.json", crashes.crashes_json),
     Route("/crashes/{id}/before.json", crashes.before_json),
+    Route("/replay", replay.replay),
+    Route("/replay.json", replay.replay_json),
     Route("/audit", pages.audit_page),
     Route("/audit.json", pages.audit_json),
     Route("/events/{seq}.json", pages.event_json),

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from events.types import ProcessCrashed
 from projections import documents
-from projections.fold import FOLDED, fold, plain
+from projections.fold import plain
 from projections.status import iso
 from web import readings, views
 from web.monitor import monitor
@@ -46,7 +46,7 @@ async def before_json(request: Request) -> Response:
         fact = of.log.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 18 else None
         if fact is None or not isinstance(fact.event, ProcessCrashed):
             raise HTTPException(404, "There is no such crash.")
-        state = fold(of.log.read(0, to=fact.seq - 1, types=FOLDED))
+        state = of.past.state(fact.seq - 1)
         folded = {k: v for k, v in plain(state).items() if k not in ("seq", "at")}
         return {"seq": fact.seq - 1, "at": iso(state.at), "projections": folded}
 

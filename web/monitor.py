@@ -16,6 +16,7 @@ from events.log import Log
 from web import render
 from web.hub import Hub
 from web.live import Pulse
+from web.past import Past
 from web.present import Present
 
 T = TypeVar("T")
@@ -31,6 +32,7 @@ class Monitor:
         self.workspace = workspace
         self.log = Log(workspace.log, "web")
         self.present = Present(self.log, workspace)
+        self.past = Past(self.log)
         self.hub = Hub()
         self.pulse = Pulse(self.present, self.hub)
         self.failed = False

@@ -2,79 +2,22 @@
 
 import threading
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from db.workspace import Workspace
 from events.log import Log, now_us
-from events.types import (
-    AlertCleared,
-    AlertRaised,
-    BackupDamaged,
-    BackupFailed,
-    BackupVerified,
-    CheckpointQuarantined,
-    CheckpointSaved,
-    ConfigChanged,
-    ConfigRefused,
-    DiskCleaned,
-    DriftCleared,
-    DriftFound,
-    Event,
-    FileDuplicate,
-    FileQueued,
-    FileRejected,
-    FileRemoved,
-    FileReprioritized,
-    JobFailed,
-    PauseRequested,
-    ProcessCrashed,
-    ProcessHung,
-    Recorded,
-    RequestRefused,
-    ResourcesSampled,
-    ResumeRequested,
-    ServicePaused,
-    ServiceResumed,
-    ServiceStopped,
-    SkipRequested,
-    StepsCompleted,
-    StopRequested,
-    TrainingCompleted,
-    TrainingFailed,
-    TrainingInterrupted,
-    TrainingPaused,
-    TrainingSkipped,
-    TrainingStarted,
-    TrainingStopped,
-    ValidationMeasured,
-    VersionPublished,
-    VersionRestored,
-    WorkspaceCreated,
-)
+from events.types import Recorded, ResourcesSampled, StepsCompleted
 from projections import status
 from projections.fold import FOLDED, Follower, State
 from projections.reports import RunFacts
 from projections.run import Run
-from web import readings
-from web.charts import Mark, Point
+from web import plots, readings
+from web.plots import Curves
 from web.trail import Trail
 
-OfRun = TypeVar("OfRun", ValidationMeasured, CheckpointSaved, TrainingPaused, TrainingStopped)
-
-#: What a person wants to hear of without asking.
-NOTABLE: tuple[type[Event], ...] = (
-    AlertCleared, AlertRaised, BackupDamaged, BackupFailed, BackupVerified, CheckpointQuarantined,
-    CheckpointSaved, ConfigChanged, ConfigRefused, DiskCleaned, DriftCleared, DriftFound, FileDuplicate,
-    FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed, PauseRequested, ProcessCrashed,
-    ProcessHung, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed, ServiceStopped,
-    SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted, TrainingPaused,
-    TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, VersionRestored, WorkspaceCreated,
-)  # fmt: skip
-NOTABLE_SHOWN = 8
 STEPS_READ = 32
-POINTS = 200  # validations and marks of a chart, the newest
 TRAILS_KEPT = 4  # runs whose curves stay in memory
 
 
@@ -90,17 +33,6 @@ class Now:
     usage: dict[str, dict[str, int]]  # kinds and reclaimable → kind → bytes, as the daemon last measured
     head: int  # seq
     at: int  # µs
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """The numbers behind the charts."""
-
-    trail: Trail
-    validations: tuple[Point, ...]
-    fixed: tuple[Point, ...]
-    marks: tuple[Mark, ...]
-    whole: bool  # the whole history, not one run
 
 
 class Present:
@@ -145,12 +77,12 @@ class Present:
             trail = self._trail(None if whole or run is None else run.id)
             if trail.first_step is None and not whole:
                 whole, trail = True, self._trail(None)
-            return self._curves(trail, state, whole or run is None)
+            return plots.curves(self.log, trail, state, whole or run is None)
 
     def curves_of(self, run: Run) -> Curves:
         """One run's, however old it is."""
         with self._lock:
-            return self._curves(self._trail(run.id), self._follower.catch_up(), False)
+            return plots.curves(self.log, self._trail(run.id), self._follower.catch_up(), False)
 
     def space(self) -> tuple[Recorded, ...]:
         """Samples of the whole time of the log; read again when there is a newer one."""
@@ -170,22 +102,6 @@ class Present:
                 self._run_facts = found | {run.id: (seq, readings.run_facts(self.log, run))}
             return replace(self._run_facts[run.id][1], done=readings.steps_done(self.log, run))
 
-    def _curves(self, trail: Trail, state: State, whole: bool) -> Curves:
-        measured = self._newest_of(ValidationMeasured, trail.run, 2 * POINTS, state)
-        points, fixed = (
-            tuple(Point(fact.global_step, fact.loss) for fact in measured if fact.kind == kind)
-            for kind in ("holdout", "fixed")
-        )
-        return Curves(trail, points, fixed, self._marks(trail.run, state), whole)
-
-    def _newest_of(self, cls: type[OfRun], run: str | None, n: int, state: State) -> list[OfRun]:
-        """The newest n facts of a type, of one run if given, oldest first."""
-        # by type, for these are few; inside the run's stream the seek would walk over all its steps
-        known = state.run.runs.get(run) if run is not None else None
-        to = known.ended if known is not None else None
-        found = [recorded.event for recorded in self.log.last(n, cls, to=to)]
-        return [fact for fact in found if isinstance(fact, cls) and run in (None, fact.run)]
-
     def _trail(self, run: str | None) -> Trail:
         trail = self._trails.pop(run, None) or Trail(self.log, run)
         runs = [key for key in self._trails if key is not None]
@@ -195,25 +111,6 @@ class Present:
         trail.catch_up()
         return trail
 
-    def _marks(self, of: str | None, state: State) -> tuple[Mark, ...]:
-        marks = []
-        for saved in self._newest_of(CheckpointSaved, of, POINTS // 4, state):
-            marks.append(Mark("checkpoint", saved.global_step, f"checkpoint at step {saved.global_step}"))
-        for paused in self._newest_of(TrainingPaused, of, POINTS // 4, state):
-            marks.append(Mark("pause", paused.global_step, f"paused at step {paused.global_step}"))
-        for stopped in self._newest_of(TrainingStopped, of, POINTS // 4, state):
-            marks.append(Mark("pause", stopped.global_step, f"stopped at step {stopped.global_step}"))
-        for crash in state.health.crashes:
-            run = state.run.runs.get(crash.run) if crash.run else None
-            if run is not None and of in (None, run.id):
-                step = run.global_step - run.step + (crash.step or 0)
-                marks.append(Mark("crash", step, f"crash at step {step}"))
-        for name in state.versions.order[-POINTS // 4 :]:
-            version = state.versions.versions[name]
-            if of in (None, version.run) and version.kind == "run":
-                marks.append(Mark("version", version.global_step, f"{name} at step {version.global_step}"))
-        return tuple(marks)
-
     def _requests(self, state: State) -> tuple[readings.Asked, ...]:
         # this fold changes with every request and every answer, and with nothing else
         if self._asked[0] is not state.control:
@@ -222,10 +119,7 @@ class Present:
 
     def _newest(self, seq: int) -> tuple[Recorded, ...]:
         if self._notable[0] != seq:
-            # one short seek a type: never a walk over the steps between them
-            found = [r for cls in NOTABLE for r in self.log.last(NOTABLE_SHOWN, cls)]
-            found.sort(key=lambda r: r.seq, reverse=True)
-            self._notable = (seq, tuple(found[:NOTABLE_SHOWN]))
+            self._notable = (seq, readings.notable(self.log))
         return self._notable[1]
 
 

@@ -5,33 +5,61 @@ from typing import Any
 
 from events.log import Log
 from events.types import (
+    AlertCleared,
+    AlertRaised,
+    BackupDamaged,
     BackupFailed,
     BackupRequested,
     BackupVerified,
+    CheckpointQuarantined,
     CheckpointSaved,
     CleanRequested,
+    ConfigChanged,
+    ConfigRefused,
     ConsolidateRequested,
     DiskCleaned,
+    DriftCleared,
+    DriftFound,
     Event,
+    FileDuplicate,
+    FileQueued,
+    FileRejected,
     FileRemoved,
     FileReopened,
     FileReprioritized,
+    JobFailed,
     MoveRequested,
+    PauseRequested,
     PinRequested,
+    ProcessCrashed,
     ProcessHung,
     Recorded,
     RemoveRequested,
     RequestRefused,
     ResourcesSampled,
     RestoreRequested,
+    ResumeRequested,
     RetryRequested,
+    ServicePaused,
+    ServiceResumed,
+    ServiceStopped,
+    SkipRequested,
     StepsCompleted,
+    StopRequested,
+    TrainingCompleted,
+    TrainingFailed,
+    TrainingInterrupted,
+    TrainingPaused,
+    TrainingSkipped,
+    TrainingStarted,
+    TrainingStopped,
     UnpinRequested,
     ValidationMeasured,
     VersionPinned,
     VersionPublished,
     VersionRestored,
     VersionUnpinned,
+    WorkspaceCreated,
 )
 from projections.reports import HISTORY, RunFacts
 from projections.run import Run
@@ -42,6 +70,16 @@ OF_RUN = 300  # validations and resume points of a run, the newest
 HANGS_SHOWN = 20
 PLACES = 240  # of the chart of free space
 
+#: What a person wants to hear of without asking.
+NOTABLE: tuple[type[Event], ...] = (
+    AlertCleared, AlertRaised, BackupDamaged, BackupFailed, BackupVerified, CheckpointQuarantined,
+    CheckpointSaved, ConfigChanged, ConfigRefused, DiskCleaned, DriftCleared, DriftFound, FileDuplicate,
+    FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed, PauseRequested, ProcessCrashed,
+    ProcessHung, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed, ServiceStopped,
+    SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted, TrainingPaused,
+    TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, VersionRestored, WorkspaceCreated,
+)  # fmt: skip
+NOTABLE_SHOWN = 8
 #: Which requests a page shows.
 ABOUT_VERSIONS = (RestoreRequested, PinRequested, UnpinRequested, ConsolidateRequested)
 ABOUT_BACKUPS = (BackupRequested,)
@@ -59,6 +97,14 @@ class Asked:
 
     request: Recorded
     answer: Recorded | None
+
+
+def notable(log: Log, to: int | None = None) -> tuple[Recorded, ...]:
+    """The newest facts that a person wants to hear of, up to a position if given, newest first."""
+    # one short seek a type: never a walk over the steps between them
+    found = [r for cls in NOTABLE for r in log.last(NOTABLE_SHOWN, cls, to=to)]
+    found.sort(key=lambda r: r.seq, reverse=True)
+    return tuple(found[:NOTABLE_SHOWN])
 
 
 def asked(log: Log) -> tuple[Asked, ...]:

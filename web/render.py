@@ -20,6 +20,7 @@ def environment() -> Environment:
     )  # fmt: skip
     made.filters.update(words.FILTERS)
     made.globals["asset"] = assets.address
+    made.globals["read_only"] = False  # the replay page alone says otherwise: no form, no hint what to do now
     return made
 
 

@@ -47,13 +47,18 @@ class Column:
 
 #: Columns of every metric by bucket.
 Buckets = dict[str, dict[int, Column]]
+#: Roll-up rows by trainer process: (run, attempt) → rows.
+Strands = dict[tuple[str, int], list[Any]]
 
 
 class Trail:
-    """Columns of every metric, `width` global steps each (a power of two, as the roll-ups have)."""
+    """Columns of every metric, `width` global steps each (a power of two, as the roll-ups have).
 
-    def __init__(self, log: Log, run: str | None = None) -> None:
-        self.run = run
+    `to`: nothing behind this position of the log is taken in.
+    """
+
+    def __init__(self, log: Log, run: str | None = None, to: int | None = None) -> None:
+        self.run, self.to = run, to
         self.width = 1
         self.seq = 0  # facts up to here are in
         self.first_step: int | None = None
@@ -62,6 +67,7 @@ class Trail:
         self._columns: Buckets = {metric: {} for metric in curves.METRICS}
         self._earlier: list[Buckets] = []
         self._strand: tuple[str, int] | None = None  # (run, attempt) of the newest steps
+        self._floor = 0  # steps before it are in from the roll-ups
 
     def columns(self, metric: str) -> list[Column]:
         """In order of steps."""
@@ -76,14 +82,14 @@ class Trail:
         if self.seq == 0:
             self._begin()
         stream = None if self.run is None else f"run/{self.run}"
-        for recorded in self._log.read(self.seq, types=(StepsCompleted,), stream=stream):
+        for recorded in self._log.read(self.seq, to=self.to, types=(StepsCompleted,), stream=stream):
             if isinstance(recorded.event, StepsCompleted):
                 self._add(recorded.event)
             self.seq = recorded.seq
 
     def _begin(self) -> None:
         stream = None if self.run is None else f"run/{self.run}"
-        newest = self._log.newest(StepsCompleted, stream=stream)
+        newest = self._log.newest(StepsCompleted, stream=stream, to=self.to)
         if newest is None or not isinstance(newest.event, StepsCompleted):
             return
         last = newest.event.first_global_step + newest.event.n - 1
@@ -104,11 +110,13 @@ class Trail:
         finally:
             reader.execute("COMMIT")
         self.width, self.seq = size, head
-        strands: dict[tuple[str, int], list[Any]] = {}
+        strands: Strands = {}
         for found in rows.values():
             for row in found:
                 strands.setdefault((row[3], row[4]), []).append(row)
         starts = self._starts()
+        if self.to is not None:
+            strands = self._cut(strands, starts, newest.event)
         in_order = [strand for strand in starts if strand in strands]
         for strand in (*in_order, *(strands.keys() - starts.keys())):
             self._follow(strand, starts.get(strand, self.last_step) + 1)
@@ -116,9 +124,30 @@ class Trail:
                 self._take(metric, [row for row in strands[strand] if row[0] == metric])
         self._widen()
 
+    def _cut(self, strands: Strands, starts: dict[tuple[str, int], int], last: StepsCompleted) -> Strands:
+        """The rows as they were at `to`; the bucket that was growing then comes from single steps.
+
+        A trainer process only goes forward, so all before that bucket is as it was; what began later is out.
+        """
+        newest, order = (last.run, last.attempt), list(starts)
+        begun = set(order[: order.index(newest) + 1]) if newest in starts else {newest}
+        bucket = (last.first_global_step + last.n - 1) // self.width
+        self._floor = bucket * self.width
+        stream, n = f"run/{last.run}", 64
+        while True:  # back to the fact with the first step of that bucket
+            found = self._log.last(n, StepsCompleted, stream=stream, to=self.to)
+            growing = [r for r in found if _holds(r.event, newest, self._floor)]
+            if len(growing) < len(found) or len(found) < n:
+                break
+            n *= 4
+        self.seq = growing[0].seq - 1
+        kept = {strand: rows for strand, rows in strands.items() if strand in begun}
+        kept[newest] = [row for row in kept.get(newest, []) if row[2] < bucket]
+        return kept
+
     def _starts(self) -> dict[tuple[str, int], int]:
         """(run, attempt) → the global step it began after, in the log's order."""
-        facts = (recorded.event for recorded in self._log.read(types=(AttemptStarted,)))
+        facts = (recorded.event for recorded in self._log.read(to=self.to, types=(AttemptStarted,)))
         return {(e.run, e.attempt): e.global_step for e in facts if isinstance(e, AttemptStarted)}
 
     def _follow(self, strand: tuple[str, int], first: int) -> None:
@@ -149,18 +178,18 @@ class Trail:
 
     def _add(self, steps: StepsCompleted) -> None:
         first = steps.first_global_step
-        self._follow((steps.run, steps.attempt), first)
+        self._follow((steps.run, steps.attempt), max(first, self._floor))
         for metric, columns in self._columns.items():
             for n, value in enumerate(curves.values(steps, metric)):
-                if value is None:
-                    continue
                 at = first + n
+                if value is None or at < self._floor:
+                    continue
                 column = columns.setdefault(at // self.width, Column(at, at))
                 if math.isfinite(value):
                     column.add(Column(at, at, 1, 0, value, value, value))
                 else:
                     column.add(Column(at, at, 0, 1))
-        self._reach(first, first + steps.n - 1)
+        self._reach(max(first, self._floor), first + steps.n - 1)
         self._widen()
 
     def _widen(self) -> None:
@@ -172,6 +201,12 @@ class Trail:
                     for bucket, column in columns.items():
                         _put(wider, bucket // 2, column)
                     found[metric] = wider
+
+
+def _holds(event: Any, strand: tuple[str, int], floor: int) -> bool:
+    """Has a StepsCompleted of this trainer process steps from `floor` on?"""
+    last: int = event.first_global_step + event.n - 1
+    return (event.run, event.attempt) == strand and last >= floor
 
 
 def _ordered(columns: dict[int, Column]) -> list[Column]:

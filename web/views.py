@@ -10,7 +10,8 @@ from projections.crashes import grouped
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
 from web.charts import Chart, coarse, draw
-from web.present import Curves, Now
+from web.plots import Curves
+from web.present import Now
 from web.sentences import Line, line
 from web.words import count, figure, plain, rate
 

@@ -91,7 +91,8 @@ def events(
 
 
 def _moment(log: "Log", given: str) -> int:
-    from core.timetravel import NoSuchMoment, position
+    from core.timetravel import position
+    from projections.moments import NoSuchMoment
 
     try:
         return position(log, given)

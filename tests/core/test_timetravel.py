@@ -3,9 +3,10 @@
 import pytest
 
 from core.jobs.service import Service
-from core.timetravel import NoSuchMoment, as_of, difference, differences, position
+from core.timetravel import as_of, difference, position
 from events.types import FilePlaced, PauseRequested, ServicePaused, StepsCompleted
 from projections.fold import PROJECTIONS, fold, plain
+from projections.moments import NoSuchMoment, differences
 from projections.status import iso
 from tests.facts import sha
 from tests.projections.story import rich

@@ -53,7 +53,7 @@ def test_the_state_just_before_is_the_fold_up_to_there(story: Story, client: Tes
     page = client.get("/crashes").text
     before = client.get(f"/crashes/c{seq}/before.json").json()
 
-    assert f'href="/crashes/c{seq}/before.json"' in page and f'href="/audit?before={seq}"' in page
+    assert f'href="/replay?at={seq - 1}"' in page and f'href="/audit?before={seq}"' in page
     assert seq - 1 == before["seq"]
     assert [] == before["projections"]["health"]["crashes"]
     assert "r1" in before["projections"]["run"]["runs"]

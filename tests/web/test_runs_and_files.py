@@ -31,7 +31,7 @@ def test_a_run_shows_its_tries_and_what_ended_each(tmp_path: Any, look: Any) -> 
         document[key] for key in ("step", "steps_planned", "global_step", "state")
     )
     assert [f"c{document['tries'][0]['ended_seq']}"] == [crash["id"] for crash in document["crashes"]]
-    assert f'href="/crashes/{document["crashes"][0]["id"]}/before.json"' in page
+    assert f'href="/replay?at={document["crashes"][0]["seq"] - 1}"' in page
     assert "/audit?stream=run/r5" in page
 
 

@@ -1,0 +1,262 @@
+"""The replay page: at a fact what the live pages showed when the log ended there; nothing to press."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import pytest
+from starlette.testclient import TestClient
+
+from core import timetravel
+from events.types import AttemptStarted, PauseRequested, ProcessStarted, ServicePaused
+from projections.fold import FOLDED, fold
+from projections.moments import processes
+from tests.web.shelves import rich
+from tests.web.story import Story, sha
+from web.app import create_app
+from web.past import KEPT, Past
+from web.trail import SINGLE_STEPS, Trail
+
+LOOKED_AT = 24  # positions, evenly over the story
+LIVE = {
+    "/": ("state", "newest", "figures", "alerts", "loss-chart", "loss-table", "small-charts", "facts"),
+    "/queue": ("queue-now", "queue-waiting", "queue-ended"),
+    "/versions": ("versions-list",),
+}  # fmt: skip
+
+
+def inside(html: str, name: str) -> str:
+    """The inner HTML of the element of this id."""
+    opened = re.search(rf'<(\w+)[^>]* id="{name}"[^>]*>|<(\w+) id="{name}"[^>]*>', html)
+    assert opened, name
+    tag, depth = opened[1] or opened[2], 1
+    for found in re.finditer(rf"<(/?){tag}\b[^>]*>", html[opened.end() :]):
+        depth += -1 if found[1] else 1
+        if depth == 0:
+            return html[opened.end() : opened.end() + found.start()]
+    raise AssertionError(f"{name} is never closed")
+
+
+def without_buttons(html: str) -> str:
+    """A live fragment as one may read it: what asks for an action is out, a choice is the word chosen."""
+    html = re.sub(r"<td><form[^>]*/queue/remove.*?</form></td>", "", html)
+    html = re.sub(r"<th[^>]*><span[^>]*>Remove</span></th>", "", html)
+    html = re.sub(r"<form.*?<option selected>(\w+)</option>.*?</form>", r"\1", html, flags=re.DOTALL)
+    html = re.sub(r"<form.*?</form>", "", html, flags=re.DOTALL)
+    html = re.sub(r"(Nothing waits\.|Nothing to train\.).*?</p>", r"\1</p>", html)
+    return re.sub(r"\s+", " ", html).replace("> <", "><")
+
+
+def shown(html: str, names: tuple[str, ...]) -> dict[str, str]:
+    return {name: without_buttons(inside(html, name)) for name in names}
+
+
+def running(html: str) -> list[tuple[str, str]]:
+    """What the list of processes says."""
+    return re.findall(r"<li data-up=[^>]*><span>(\w+)</span> <span[^>]*>([^<]*)</span>", html)
+
+
+@dataclass
+class Told:
+    """A story that was watched while it happened: position → fragment → text."""
+
+    story: Story
+    client: TestClient
+    seen: dict[int, dict[str, str]]
+    processes: dict[int, list[tuple[str, str]]]
+
+
+def beat(story: Story) -> None:
+    """Every process that runs by the log is heard of, as it would be."""
+    state = fold(story.log.read(types=FOLDED))
+    alive = processes(state, 0)
+    for role, one in state.health.processes.items():
+        story.log.beat(role, one.pid, alive[role]["phase"] if role in alive else "gone")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
+    """The rich story again, one fact a commit, with a browser open all the time."""
+    model = rich(tmp_path_factory.mktemp("model"))
+    facts = list(model.log.read())
+    model.log.close()
+    story = Story(tmp_path_factory.mktemp("told"))
+    app = create_app(story.workspace)
+    client = TestClient(app, base_url="http://localhost:8080")
+    every = len(facts) // LOOKED_AT
+    found = Told(story, client, {}, {})
+    for recorded in facts[1:]:
+        seq = story.tell(recorded.event, actor=recorded.actor)
+        if isinstance(recorded.event, ProcessStarted | AttemptStarted) or seq % every == 0:
+            beat(story)
+        if seq % every == 0 or seq == len(facts):
+            pages = {path: client.get(path).text for path in LIVE}
+            found.seen[seq] = {}
+            for path, names in LIVE.items():
+                found.seen[seq] |= shown(pages[path], names)
+            found.processes[seq] = running(pages["/"])
+    yield found
+    app.state.monitor.close()
+    story.log.close()
+
+
+def test_the_page_at_a_fact_is_what_the_live_pages_showed_when_the_log_ended_there(told: Told) -> None:
+    names = tuple(name for found in LIVE.values() for name in found)
+
+    assert len(told.seen) >= LOOKED_AT
+    for seq, seen in told.seen.items():
+        page = told.client.get(f"/replay?at={seq}").text
+        replayed = shown(page, names)
+        assert {} == {k: (seen[k], v) for k, v in replayed.items() if v != seen[k]}, seq
+        assert told.processes[seq] == running(page)
+    assert len({seen["state"] for seen in told.seen.values()}) > LOOKED_AT // 2
+    assert any("training" in seen["state"] for seen in told.seen.values())
+
+
+def test_nothing_on_the_page_can_be_asked_for(told: Told) -> None:
+    for seq in (0, *list(told.seen)[::6]):
+        page = told.client.get(f"/replay?at={seq}&vs=3").text
+        main = page[page.index("<main") :]
+        forms = re.findall(r"<form[^>]*>", main)
+
+        assert ['<form class="filter" method="get" action="/replay">'] * 2 == forms
+        assert 2 == len(re.findall("<button", main))
+        assert 'data-page=""' in page
+    assert 'method="post"' in told.client.get("/queue").text
+
+
+def test_the_page_says_which_moment_it_is_and_where_to_go(told: Told) -> None:
+    end = told.story.log.head()
+    first, middle, last = (told.client.get(f"/replay?at={seq}").text for seq in (0, 40, end))
+
+    assert "before the first fact" in first and "read-only" in first
+    assert 'as of fact <a href="/events/40">#40</a>' in middle
+    links = [set(re.findall(r'href="/replay\?at=(\d+)"', page)) for page in (first, middle, last)]
+    assert [{"1", str(end)}, {"0", "39", "41", str(end)}, {"0", str(end - 1), str(end)}] == links
+    assert re.search(rf'type="range" name="at" min="0" max="{end}" value="40"', middle)
+    assert told.client.get("/replay").text == last
+
+
+def test_the_next_change_passes_over_facts_that_change_nothing(story: Story, client: TestClient) -> None:
+    story.waits("a.jsonl")
+    story.starts("a.jsonl")
+    first = story.steps(1, 5)
+    story.steps(6, 5)
+    saved = story.saves(10)
+
+    assert f'href="/replay?at={saved}">Next change (#{saved})' in client.get(f"/replay?at={first}").text
+    assert "Next change" not in client.get(f"/replay?at={saved}").text
+
+
+def test_the_twin_is_the_replay_command(told: Told) -> None:
+    log = told.story.log
+    for seq in (0, 1, *list(told.seen)[::5]):
+        wanted = msgspec.json.decode(msgspec.json.encode(timetravel.as_of(log, seq)))
+        assert wanted == told.client.get(f"/replay.json?at={seq}").json()
+    wanted = msgspec.json.decode(msgspec.json.encode(timetravel.difference(log, 60, 20)))
+
+    assert wanted == told.client.get("/replay.json?at=60&vs=20").json()
+    assert log.head() == told.client.get("/replay.json").json()["seq"]
+
+
+def test_a_difference_names_the_fact_that_set_each_value(story: Story, client: TestClient) -> None:
+    before = story.log.head()
+    (asked,) = story.log.append(PauseRequested())
+    (answered,) = story.log.append(ServicePaused(request=asked))
+    story.waits("a.jsonl")
+    end = story.log.head()
+    page = client.get(f"/replay?at={before}&vs={end}").text
+    row = next(row for row in re.findall("<tr>.*?</tr>", page) if "<code>control.mode</code>" in row)
+    found = {c["path"]: c for c in client.get(f"/replay.json?at={before}&vs={end}").json()["changes"]}
+
+    assert re.search(rf'&#34;running&#34;.*&#34;paused&#34;.*href="/events/{answered}"', row)
+    assert ("running", "paused", answered) == tuple(
+        found["control.mode"][key] for key in ("before", "after", "set_by")
+    )
+    assert end == found[f"queue.entries.{sha('a.jsonl')}"]["set_by"]
+    assert "Nothing differs" in client.get(f"/replay?at={end}&vs={end}").text
+    assert "What differs" not in client.get(f"/replay?at={end}&vs=").text
+
+
+@pytest.mark.parametrize("path", ["/replay", "/replay.json"])
+def test_a_moment_that_is_none_is_refused_in_a_sentence(client: TestClient, path: str) -> None:
+    head = client.get("/replay.json").json()["seq"]
+    words = client.get(f"{path}?at=soon")
+    beyond = client.get(f"{path}?at={head + 1}")
+
+    assert (400, 404) == (words.status_code, beyond.status_code)
+    assert "neither a position" in words.text and f"the log ends at #{head}" in beyond.text
+    for bad in ("-1", "1.5", "9" * 5000, "٣"):
+        assert 400 == client.get(f"{path}?at={bad}").status_code
+        assert 400 == client.get(f"{path}?at=1&vs={bad}").status_code
+    assert 404 == client.get(f"{path}?at=1&vs={head + 1}").status_code
+
+
+def test_a_time_is_a_moment_too(told: Told) -> None:
+    assert told.story.log.head() == told.client.get("/replay.json?at=2999-01-01T00:00").json()["seq"]
+    assert 0 == told.client.get("/replay.json?at=1999-01-01T00:00").json()["seq"]
+
+
+def test_an_event_and_a_crash_lead_to_their_moments(told: Told) -> None:
+    page = told.client.get("/events/30").text
+    crash = told.client.get("/crashes.json").json()[0]
+
+    assert 'href="/replay?at=29"' in page and 'href="/replay?at=30"' in page
+    assert f'href="/replay?at={crash["state_before"]}"' in told.client.get("/crashes").text
+    assert f'href="/replay?at={crash["state_before"]}"' in told.client.get("/runs/r5").text
+
+
+def test_any_order_of_moments_gives_the_fold_up_to_each(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.past.STATIONS", 4)
+    monkeypatch.setattr("web.past.STRIDE", 3)
+    log = told.story.log
+    past, head = Past(log), log.head()
+
+    for n in range(4 * KEPT):
+        seq = (37 * n + 11) % (head + 1)
+        assert fold(log.read(to=seq, types=FOLDED)) == past.state(seq)
+    assert past.state(seq) is past.state(seq)
+
+
+def long_run(story: Story) -> Iterator[int]:
+    """A run longer than what is read step by step, with a try done again; after each fact, its position."""
+    story.waits("a.jsonl")
+    story.starts("a.jsonl", planned=3 * SINGLE_STEPS)
+    for first in range(1, 2 * SINGLE_STEPS, 500):
+        yield story.steps(first, 500)
+    story.tell(AttemptStarted(
+        run="r1", attempt=2, step=SINGLE_STEPS, global_step=SINGLE_STEPS, checkpoint=None, device="cpu",
+        dtypes={}, attention="sdpa", software={}, load_seconds=0.1,
+    ))  # fmt: skip
+    for first in range(SINGLE_STEPS + 1, 2 * SINGLE_STEPS, 300):
+        yield story.steps(first, 300, attempt=2)
+
+
+@pytest.mark.parametrize("run", ["r1", None])
+def test_a_long_curve_of_the_past_is_the_one_of_then(story: Story, run: str | None) -> None:
+    def columns(trail: Trail) -> Any:
+        trail.catch_up()
+        found = [trail.columns("loss"), *trail.earlier("loss")]
+        # the sums of roll-ups are rounded once, those of single steps at every step
+        known = [[(c.first_step, c.last_step, c.n, c.low, c.high) for c in part] for part in found]
+        return trail.width, trail.last_step, known, [[pytest.approx(c.total) for c in part] for part in found]
+
+    seen = {}
+    for n, seq in enumerate(long_run(story)):
+        if n % 6 == 3:
+            seen[seq] = columns(Trail(story.log, run))
+
+    assert {2, 1} == {len(found[2]) for found in seen.values()}
+    for seq, found in seen.items():
+        assert found == columns(Trail(story.log, run, seq)), seq
+
+
+def test_moments_too_far_apart_are_left_to_the_command(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("web.replay.FARTHEST", 5)
+    near, far = (told.client.get(f"/replay.json?at={seq}&vs=4").status_code for seq in (9, 10))
+    page = told.client.get("/replay?at=40&vs=4").text
+
+    assert (200, 400) == (near, far)
+    assert "evertrain replay --to 40 --diff 4" in page

@@ -1,0 +1,101 @@
+"""The past: the log as it stood at any position, by the same folds, charts and sentences as the present."""
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from events.log import Log
+from events.types import Recorded, StepsCompleted
+from projections import moments
+from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, apply
+from projections.moments import Moment
+from web import plots, readings
+from web.plots import Curves
+from web.present import Now
+from web.trail import Trail
+
+KEPT = 8  # moments that stay folded, those looked at last
+STATIONS = 64  # states along the way; they share nearly everything, so any moment is near one
+STRIDE = 256  # facts between two stations at first; doubled whenever there are too many
+NEXT_READ = 32
+
+
+class Past:
+    """Any earlier moment of one log; safe between threads."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[int, State] = OrderedDict()
+        self._stations: list[State] = [EMPTY]
+        self._stride = STRIDE
+
+    def position(self, given: str) -> int:
+        """A seq or a time as a position. Raises moments.NoSuchMoment."""
+        return moments.position(given, self._log.head(), self._log.seq_at)
+
+    def state(self, seq: int) -> State:
+        """The fold of every fact up to `seq`, from the nearest state that is known."""
+        with self._lock:
+            if seq not in self._kept:
+                self._kept[seq] = self._fold(seq)
+                while len(self._kept) > KEPT:
+                    self._kept.popitem(last=False)
+            self._kept.move_to_end(seq)
+            return self._kept[seq]
+
+    def _fold(self, seq: int) -> State:
+        place = bisect_right(self._stations, seq, key=lambda state: state.seq)
+        known = [self._stations[place - 1], *(state for at, state in self._kept.items() if at <= seq)]
+        state = max(known, key=lambda state: state.seq)
+        for n, recorded in enumerate(self._log.read(state.seq, to=seq, types=FOLDED), start=1):
+            state = apply(state, recorded)
+            if n % self._stride == 0 and state.seq > self._stations[-1].seq:
+                self._stop_at(state)
+        return state
+
+    def _stop_at(self, state: State) -> None:
+        self._stations.append(state)
+        if len(self._stations) > STATIONS:
+            self._stations = self._stations[::2]
+            self._stride *= 2
+
+    def moment(self, seq: int) -> Moment:
+        """The log up to the fact `seq`."""
+        recorded = self._log.get(seq)
+        steps = self._log.last(moments.STEPS_READ, StepsCompleted, to=seq)
+        return Moment(seq, recorded.at if recorded is not None else 0, self.state(seq), tuple(steps))
+
+    def between(self, one: int, other: int) -> Iterator[Recorded]:
+        """The folded facts behind the earlier position up to the later one."""
+        low, high = sorted((one, other))
+        return self._log.read(low, to=high, types=FOLDED)
+
+    def look(self, seq: int) -> Now:
+        """What the live pages showed when the log ended at `seq`, but for what is measured and not told."""
+        moment = self.moment(seq)
+        newest = moment.steps[-1] if moment.steps else None
+        document = moments.status_document(moment)
+        return Now(moment.state, document, newest, readings.notable(self._log, seq), (), {}, seq, moment.at)
+
+    def curves(self, seq: int) -> Curves:
+        """The newest run's as of then; the whole history's while that run had no step yet."""
+        state = self.state(seq)
+        run = state.run.latest
+        trail = Trail(self._log, run, seq)
+        trail.catch_up()
+        whole = run is None
+        if trail.first_step is None and not whole:
+            whole, trail = True, Trail(self._log, None, seq)
+            trail.catch_up()
+        return plots.curves(self._log, trail, state, whole)
+
+    def next_change(self, seq: int) -> int | None:
+        """The first fact behind `seq` that changes any state; None: none does."""
+        state = self.state(seq)
+        for recorded in self._log.read(seq, types=FOLDED, page=NEXT_READ):
+            after = apply(state, recorded)
+            if any(getattr(after, name) is not getattr(state, name) for name in PROJECTIONS):
+                return recorded.seq
+        return None
