@@ -2,7 +2,19 @@
 
 import typer
 
-from core.cli import backup, consolidate, control, crashes, disk, doctor, files, history, start, versions
+from core.cli import (
+    backup,
+    consolidate,
+    control,
+    crashes,
+    disk,
+    doctor,
+    files,
+    history,
+    reproduce,
+    start,
+    versions,
+)
 from core.cli.terms import FAILED, REFUSED, fail
 
 app = typer.Typer(
@@ -16,7 +28,7 @@ app = typer.Typer(
 
 
 #: Each registers its commands, in the order of the help.
-COMMANDS = (start, files, control, versions, consolidate, backup, disk, crashes, history, doctor)
+COMMANDS = (start, files, control, versions, consolidate, backup, disk, crashes, history, reproduce, doctor)
 
 
 def run() -> None:

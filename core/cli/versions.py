@@ -58,7 +58,8 @@ def _line(row: dict[str, Any]) -> str:
     return f"{mark} {row['id']}  step {row['global_step']:>8,}  validation {loss:>8}  {row['file']}{notes}"
 
 
-def _meant(state: "State", given: str) -> "Version":
+def find_version(state: "State", given: str) -> "Version":
+    """The version meant, or exit 2."""
     name = state.versions.current if given == "current" else given
     if name is None or name not in state.versions.versions:
         fail(f"no version is called {given!r}: see `evertrain versions list`", USAGE)
@@ -72,7 +73,7 @@ def show_version(version: IdArgument, workspace: WorkspaceOption = None, as_json
 
     place, log = open_cli_log(workspace)
     state = state_at(log)
-    meant = _meant(state, version)
+    meant = find_version(state, version)
     document = documents.version(state, meant) | {
         **documents.version_tree(state, meant),
         "sources": list(meant.sources),
@@ -102,7 +103,7 @@ def verify(version: IdArgument, workspace: WorkspaceOption = None, as_json: Json
     from core.logbook import state_at
 
     place, log = open_cli_log(workspace)
-    meant = _meant(state_at(log), version)
+    meant = find_version(state_at(log), version)
     found = folder_problems(place.root / meant.path, meant.manifest_sha256)
     document = {"id": meant.id, "ok": not found, "problems": found}
     show(document, as_json, lambda d: f"{d['id']}: " + ("; ".join(d["problems"]) or "as it was published"))
@@ -120,7 +121,7 @@ def diff(
 
     place, log = open_cli_log(workspace)
     state = state_at(log)
-    first, second = _meant(state, a), _meant(state, b)
+    first, second = find_version(state, a), find_version(state, b)
     document = documents.versions_diff(state, first, second)
     try:
         paths = [place.root / one.path / "model.safetensors" for one in (first, second)]
@@ -161,7 +162,7 @@ def _request(given: str, kind: "Callable[..., Event]", workspace: Path | None) -
     from core.logbook import state_at
 
     _, log = open_cli_log(workspace)
-    meant = _meant(state_at(log), given)
+    meant = find_version(state_at(log), given)
     log.close()
     return kind(version=meant.id)
 
@@ -220,7 +221,7 @@ def export(
     from core.logbook import state_at
 
     place, log = open_cli_log(workspace)
-    meant = _meant(state_at(log), version)
+    meant = find_version(state_at(log), version)
     try:
         told = copy(place, log, meant, folder)
     except ExportRefused as error:

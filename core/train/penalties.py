@@ -6,11 +6,14 @@ what of it stands there already, gets its weight added to its logit, except wher
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from core.intake.template import Renderer
+from core.settings import Settings
 from core.train.losses import Bias
 from core.train.packed import Batch
 
@@ -21,6 +24,14 @@ class Penalised:
 
     ids: tuple[int, ...]
     weight: float
+
+
+def penalised(settings: Settings, base: Path) -> tuple[Penalised, ...]:
+    """The penalties of the settings, by the tokens of the base model in this folder."""
+    if not settings.logit_penalties:
+        return ()
+    renderer = Renderer(base)
+    return tuple(Penalised(renderer.pieces(p.text), p.weight) for p in settings.logit_penalties)
 
 
 def biased(batch: Batch, penalties: Sequence[Penalised]) -> Batch:

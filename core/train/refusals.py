@@ -27,6 +27,10 @@ class BaseMissing(Refused):
     """The base model's files are not there, or no longer what they were."""
 
 
+class Unreproducible(Refused):
+    """Something that a version was made of is gone or changed, so it cannot be made again."""
+
+
 class DeviceGone(Refused):
     """The model was trained on a GPU, and there is none any more."""
 

@@ -1,29 +1,24 @@
 """A try at a run: from where the log says it stands, step by step, to whatever ends it in this process."""
 
-import platform
-from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.metadata import version
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from core.decide import training
-from core.decide.batches import Layout, digests
+from core.decide.batches import Layout
 from core.decide.resume import Position, standing
 from core.settings import Settings
 from core.train import points
 from core.train.control import Control
 from core.train.memory import UNKNOWN, Memory
-from core.train.packed import Batch, Tokens, read_batch
+from core.train.packed import Tokens
 from core.train.patience import Patience
-from core.train.penalties import Penalised, biased
+from core.train.penalties import Penalised
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
 from core.train.refusals import NonFinite, SaveGivenUp
+from core.train.steps import Steps
+from core.train.surroundings import device_name, software
 from core.train.trackers import Trackers
-from core.train.trainer import Figures, StepTrainer, Work
+from core.train.trainer import Figures
 from core.train.validation import measure, sets_of
 from db.processes import Stop
 from db.workspace import Workspace
@@ -43,7 +38,6 @@ from projections.fold import Follower
 from projections.run import Run
 
 ANSWERS: tuple[type[Event], ...] = (RequestRefused, ServiceResumed)  # given by the daemon in our place
-LIBRARIES = ("torch", "transformers", "accelerate", "safetensors", "numpy")
 
 
 class Attempt:
@@ -69,8 +63,8 @@ class Attempt:
         assert run is not None
         self._workspace, self._follower = workspace, follower
         self._recorder, self._memory = recorder, memory
-        self._store, self._plan, self._settings = store, layout.plan, settings
-        self._penalties = penalties
+        self._plan, self._settings = layout.plan, settings
+        self._steps = Steps(store, layout.plan, settings, penalties)
         self._sets = sets_of(store, layout, fixed, settings)
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
@@ -96,10 +90,10 @@ class Attempt:
                 step=self._place.step,
                 global_step=self._place.global_step,
                 checkpoint=self._memory.holds,
-                device=_device(self._memory.model.device),
+                device=device_name(self._memory.model.device),
                 dtypes=self._memory.dtypes,
                 attention=self._memory.attention,
-                software={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+                software=software(),
                 load_seconds=load_seconds,
             )
         )
@@ -135,34 +129,14 @@ class Attempt:
     def _train(self) -> None:
         """Steps until the run is done or somebody asked for something."""
         self._recorder.enter("step", self._place.step, self._place.run)
-        StepTrainer(
-            self._memory.model,
-            self._memory.optimizer,
-            self._works(),
-            self._planned - self._place.step,
-            seed=self._settings.seed,
+        self._steps.train(
+            self._memory,
+            done=self._place.step,
+            global_step=self._place.global_step,
             folder=self._workspace.temporary,
             after_step=self._after_step,
             moved=lambda: self._recorder.progress("step", self._place.step),
-        ).train()
-
-    def _works(self) -> Iterator[Work]:
-        ahead = self._place.global_step - self._place.step
-        for step, micro_batches in enumerate(self._plan.steps(self._place.step + 1), self._place.step + 1):
-            rows = np.concatenate(micro_batches)
-            self._memory.holds = UNKNOWN  # from the moment a step is made, it may be trained
-            yield Work(
-                step,
-                step + ahead,
-                training.learning_rate(self._settings, step, self._planned, step + ahead),
-                tuple(self._read(part) for part in micro_batches),
-                len(rows),
-                digests(self._store.hashes, rows),
-            )
-
-    def _read(self, rows: NDArray[np.int64]) -> Batch:
-        batch = read_batch(self._store, rows)
-        return biased(batch, self._penalties) if self._penalties else batch
+        )
 
     def _after_step(self, figures: Figures) -> bool:
         place = self._place
@@ -318,9 +292,3 @@ class Attempt:
             )
         )
         return "failed"
-
-
-def _device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"

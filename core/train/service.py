@@ -14,7 +14,7 @@ from core.intake.validate import examine
 from core.settings import Settings
 from core.train import checkpoint, points
 from core.train.memory import Memory
-from core.train.penalties import Penalised
+from core.train.penalties import penalised
 from core.train.record import Recorder
 from core.train.refusals import DeviceGone, NothingToResume, PlanDiffers
 from core.train.run import Attempt
@@ -83,7 +83,7 @@ class Service:
             store=store,
             layout=layout,
             settings=settings,
-            penalties=self._penalties(settings),
+            penalties=penalised(settings, self._base),
             fixed=fixed,
         ).execute(time.monotonic() - began)
 
@@ -139,12 +139,6 @@ class Service:
                 f"Try `evertrain queue retry {run.file}`"
             )
         return TokenStore.open(place)
-
-    def _penalties(self, settings: Settings) -> tuple[Penalised, ...]:
-        if not settings.logit_penalties:
-            return ()
-        renderer = Renderer(self._base)
-        return tuple(Penalised(renderer.pieces(p.text), p.weight) for p in settings.logit_penalties)
 
     @property
     def _base(self) -> Path:

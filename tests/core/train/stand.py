@@ -1,13 +1,14 @@
 """A workspace with a tiny base model and files of random rows, as the daemon would leave it before a run."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,11 @@ import numpy as np
 from core import config
 from core.decide.batches import lay_out
 from core.decide.dispatch import Measured, start
-from core.intake.template import Encoded
+from core.files import folder_sha256, sha256_of
+from core.intake.report import Report
+from core.intake.template import Encoded, Renderer
 from core.intake.tokens import StoreWriter, TokenStore
+from core.intake.validate import examine
 from core.logbook import follow, open_log
 from core.settings import Settings
 from db.processes import PARENT, Stop
@@ -29,6 +33,7 @@ from events.types import (
     CheckpointSaved,
     ConfigChanged,
     Event,
+    FilePlaced,
     FileQueued,
     FileReceived,
     FileValidated,
@@ -93,7 +98,7 @@ class Stand:
             WorkspaceCreated(
                 kind="user",
                 base_model="models/tiny",
-                base_sha256="0" * 64,
+                base_sha256=folder_sha256(base),
                 model_name="tiny",
                 parameters=1,
                 architecture="Qwen3ForCausalLM",
@@ -126,6 +131,47 @@ class Stand:
             FileQueued(sha256=sha256, priority="normal"),
         )  # fmt: skip
         return sha256
+
+    def bring(self, name: str, texts: Sequence[dict[str, Any]]) -> str:
+        """A real file of these rows, checked and queued, in processing/: for a base with a tokenizer."""
+        path = self.workspace.queue / "processing" / name
+        report = self._examine(path, texts)
+        self.log.append(
+            FileReceived(
+                sha256=report.sha256, name=name, original=name, priority="normal",
+                size_bytes=path.stat().st_size, source_inode=1, source_mtime_ns=1,
+            ),
+            FileValidated(
+                sha256=report.sha256, verdict=report.verdict, format=report.format, rows=report.rows,
+                accepted_rows=report.accepted_rows, dropped_rows=report.dropped_rows, tokens=report.tokens,
+                trainable_tokens=report.trainable_tokens, counts=report.counts, warnings=report.warnings,
+                store=report.store or "", seconds=0.0,
+            ),
+            FileQueued(sha256=report.sha256, priority="normal"),
+            FilePlaced(sha256=report.sha256, path=self.workspace.relative(path)),
+        )  # fmt: skip
+        return report.sha256
+
+    def bring_fixed(self, texts: Sequence[dict[str, Any]], path: str = "fixed.jsonl") -> None:
+        """A real fixed validation set of these rows, in force."""
+        self.configure(replace(self.settings, fixed_validation=path))
+        report = self._examine(self.workspace.root / path, texts)
+        self.log.append(
+            FixedSetChecked(
+                path=path, sha256=report.sha256, rows=report.rows, usable_rows=report.rows,
+                store=report.store or "", problems=(), trainable_tokens=report.trainable_tokens,
+            )
+        )  # fmt: skip
+
+    def _examine(self, path: Path, texts: Sequence[dict[str, Any]]) -> Report:
+        path.write_text("".join(json.dumps(row) + "\n" for row in texts), encoding="utf-8")
+        return examine(
+            path,
+            sha256=sha256_of(path),
+            renderer=Renderer(self.workspace.models / "tiny"),
+            settings=self.settings,
+            store=self.workspace.tokens,
+        )
 
     def _write(self, key: str, rows: int, seed: int, token: int | None) -> None:
         generator = np.random.default_rng(seed)
