@@ -2,6 +2,7 @@
 
 from core.decide.alerts import BASELINE_STEP, GRAD_NORM, LOSS_FACTOR
 from core.jobs.alerts import Alerts
+from core.jobs.disk import Disk
 from core.jobs.samples import Samples
 from core.jobs.service import Service
 from events.types import AlertCleared, AlertRaised, StepsCompleted, TrainingCompleted
@@ -43,6 +44,6 @@ def test_a_jump_and_a_steep_step_are_told_once_and_gone_with_the_run(service: Se
 
 
 def test_a_real_sample_of_this_machine_raises_no_alert_about_a_gpu(service: Service) -> None:
-    Samples().take(service)
+    Samples(Disk(service.workspace)).take(service)
 
     assert {"gpu_hot", "gpu_lost"}.isdisjoint(service.state().health.alerts)
