@@ -3,6 +3,7 @@
 from typing import Any
 
 from projections.fold import State
+from projections.standing import moments_of, obstacles
 from projections.status import iso
 from projections.storage import Backup
 from projections.versions import Version
@@ -15,49 +16,23 @@ def restore_preview(state: State, version: Version) -> dict[str, Any]:
 
     Its daemon decides; it also reads every byte of the version first, and refuses a damaged one.
     """
-    wanted = (version.weights_sha256, version.global_step)
-    kept = next((c for c in state.storage.usable if (c.weights_sha256, c.global_step) == wanted), None)
+    kept = next(iter(moments_of(state, version.id)), None)
     stopped = [run.file for run in state.run.runs.values() if run.state == "stopped"]
     return {
         "version": version.id, "from": state.versions.current, "from_step": state.run.global_step,
         "to_step": version.global_step, "moments": "kept" if kept else "fresh",
         "checkpoint": kept.path if kept else None, "waiting": len(state.queue.waiting),
-        "begin_anew": stopped, "obstacles": obstacles(state, version),
+        "begin_anew": stopped, "obstacles": _obstacles(state, version),
     }  # fmt: skip
 
 
-def obstacles(state: State, version: Version) -> list[str]:
-    """What refuses a restore as things stand, with the remedy."""
-    found = []
-    if version.state != "kept":
-        found.append(
-            f"The files of {version.id} are gone ({version.state}); a backup may still hold them: "
-            "evertrain backup list"
-        )
-    if version.kind != "run":
-        found.append(
-            f"{version.id} is a release without moments, for other machines; restore the version it was made "
-            f"of: {version.parent}."
-        )
-    if is_the_model(state, version):
-        found.append(f"{version.id} is what the model is already.")
-    run = state.run.current
-    if run is not None:
-        found.append(
-            f"{run.file} is being trained ({run.id}, {run.state}): stop puts it back into the queue with its "
-            "position, skip ends it; then restore."
-        )
-    if state.versions.due:
-        found.append("A completed run is about to become a version: wait for it.")
-    for request in state.control.pending:
-        if request.type == "RestoreRequested":
-            found.append(f"A restore of {request.version} is asked for already (#{request.seq}).")
-    return found
-
-
-def is_the_model(state: State, version: Version) -> bool:
-    """Is the model this version? A run that was skipped or failed moves it on without making a new one."""
-    return version.id == state.versions.current and version.global_step == state.run.global_step
+def _obstacles(state: State, version: Version) -> list[str]:
+    """What refuses a restore as things stand; a second request would meet the first one's answer."""
+    asked = [request for request in state.control.pending if request.type == "RestoreRequested"]
+    return [
+        *obstacles(state, version),
+        *(f"a restore of {other.version} is asked for already (#{other.seq})" for other in asked),
+    ]
 
 
 def next_backup_due(state: State) -> int | None:

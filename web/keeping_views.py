@@ -7,6 +7,7 @@ from typing import Any
 from events.types import ResourcesSampled, RestoreRequested
 from projections import disk as usage
 from projections import documents, keeping, lineage
+from projections.standing import stands_at
 from projections.status import iso
 from projections.versions import Version
 from web import readings, views
@@ -46,7 +47,7 @@ def version(now: Now, one: Version) -> dict[str, Any]:
     state = now.state
     return views.common(now) | {
         "version": one, "document": version_document(now, one), "run_state": state.run.runs.get(one.run),
-        "restorable": one.state == "kept" and one.kind == "run" and not keeping.is_the_model(state, one),
+        "restorable": one.state == "kept" and one.kind == "run" and not stands_at(state, one),
         "protects": _protects(now, one),
         "requests": views.requests(now, readings.ABOUT_VERSIONS, one.id),
         "asked_pins": [

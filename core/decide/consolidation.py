@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.decide import resume
-from core.decide.resume import branch, next_start, sources
+from core.decide.resume import branch, sources
 from events.types import (
     CheckpointRetired,
     Event,
@@ -13,6 +13,7 @@ from events.types import (
 )
 from projections.control import Request
 from projections.fold import State
+from projections.standing import next_start
 from projections.status import iso
 from projections.storage import Checkpoint
 from projections.versions import Restored

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.decide.resume import next_start, standing
+from core.decide.resume import standing
 from events.types import (
     AlertRaised,
     CheckpointQuarantined,
@@ -20,6 +20,7 @@ from events.types import (
     VersionRestored,
 )
 from projections.fold import State
+from projections.standing import next_start
 
 #: The choice of a file rests on these: when one is newer than what was seen, it is chosen again.
 DEPENDS_ON: tuple[type[Event], ...] = (

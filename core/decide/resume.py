@@ -1,6 +1,4 @@
-"""Where does the open run go on, where does the next one begin? By the log's order alone, newest first."""
-
-from dataclasses import dataclass
+"""Where does the open run go on, which resume points must stay? By the log's order alone, newest first."""
 
 from events.types import (
     CheckpointQuarantined,
@@ -14,6 +12,7 @@ from events.types import (
 )
 from projections.fold import State
 from projections.run import Run
+from projections.standing import Position, next_start
 from projections.storage import Checkpoint
 
 #: What this module says rests on these.
@@ -26,28 +25,6 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     VersionRestored,
     ConsolidateRequested,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A state of the model and the place in the run that belongs to it.
-
-    No checkpoint: the weights of a version with fresh moments, or else the base model.
-    """
-
-    checkpoint: Checkpoint | None
-    step: int  # of the run
-    global_step: int
-    weights: str | None = None  # path of that version
-
-    @property
-    def path(self) -> str | None:
-        return self.checkpoint.path if self.checkpoint is not None else None
-
-    @property
-    def source(self) -> str | None:
-        """The folder that the weights come from; None: the base model."""
-        return self.path or self.weights
 
 
 def positions(state: State, run: Run) -> list[Position]:
@@ -71,37 +48,6 @@ def positions(state: State, run: Run) -> list[Position]:
 def standing(state: State, run: Run) -> Position:
     """Where the run stands now, as far as the disk can give it back."""
     return (positions(state, run) or [Position(None, run.step, run.global_step, run.weights)])[0]
-
-
-def next_start(state: State) -> Position:
-    """Where a run begins that is decided now: where the model stands.
-
-    The newest resume point since the last restore (ever, without one); else that of the restored version,
-    while nothing was published on it; else the current version's weights with fresh moments; else the base.
-    """
-    versions, restored = state.versions, state.versions.restored
-    since = restored.seq if restored is not None else 0
-    newest = next((c for c in state.storage.usable if c.saved > since), None)
-    if newest is not None:
-        return Position(newest, 0, newest.global_step)
-    if restored is not None and restored.version == versions.current:
-        kept = next((c for c in state.storage.usable if c.path == restored.checkpoint), None)
-        if kept is not None:
-            return Position(kept, 0, restored.global_step)
-    if versions.current is not None:
-        current = versions.versions[versions.current]
-        return Position(None, 0, current.global_step, current.path)
-    return Position(None, 0, state.run.global_step)
-
-
-def moments_of(state: State, version: str) -> list[Checkpoint]:
-    """The resume points that hold exactly this version's weights, with their moments; newest first."""
-    wanted = state.versions.versions[version]
-    return [
-        c
-        for c in state.storage.usable
-        if (c.weights_sha256, c.global_step) == (wanted.weights_sha256, wanted.global_step)
-    ]
 
 
 def branch(state: State) -> list[Checkpoint]:

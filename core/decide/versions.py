@@ -3,7 +3,6 @@
 from typing import Any
 
 from core.decide import resume
-from core.decide.resume import next_start
 from events.types import (
     CheckpointRetired,
     DriftFound,
@@ -19,6 +18,7 @@ from events.types import (
 from projections.control import Request
 from projections.fold import State
 from projections.run import Run
+from projections.standing import obstacles
 from projections.status import iso
 from projections.versions import Due, Version
 
@@ -111,38 +111,12 @@ def pinned(state: State, request: Request) -> list[Event]:
 
 def unrestorable(state: State, request: Request) -> list[Event]:
     """The refusal of a RestoreRequested as far as the log can tell; empty: nothing speaks against it."""
-    if refused := _missing(state, request):
-        return refused
-    version = state.versions.versions[request.version or ""]
-    run = state.run.current
-    if version.kind != "run":
-        return _refuse(
-            request,
-            f"{version.id} is a release without moments, for other machines; restore the version it was made "
-            f"of: {version.parent}",
-        )
-    if run is not None:
-        return _refuse(
-            request,
-            f"{run.file} is being trained: evertrain stop puts it back with its position, evertrain skip "
-            "ends it; then restore",
-        )
-    if state.versions.due:
-        return _refuse(
-            request, f"the version of {state.versions.due[0].event.run} is being made: ask again in a moment"
-        )
-    if version.id == state.versions.current and stands_at(state, version):
-        return _refuse(request, f"{version.id} is what the model is already")
+    version = state.versions.versions.get(request.version or "")
+    if version is None:
+        return _missing(state, request)
+    for reason in obstacles(state, version):
+        return [RequestRefused(request=request.seq, reason=reason)]
     return []
-
-
-def stands_at(state: State, version: Version) -> bool:
-    """Is the model this very version? A skipped or failed run moves it on without making a new one."""
-    at = next_start(state)
-    if at.checkpoint is None:
-        return at.weights == version.path
-    held = (at.checkpoint.weights_sha256, at.global_step)
-    return held == (version.weights_sha256, version.global_step)
 
 
 def restored(state: State, request: Request, checkpoint: str | None) -> list[Event]:

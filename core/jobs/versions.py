@@ -1,7 +1,6 @@
 """Versions: pins and restores are answered, and the current model is kept at what the log says."""
 
 from core.decide import versions as decide
-from core.decide.resume import moments_of
 from core.inspection import folder_problems
 from core.jobs.publish import is_shown, show_current, stage
 from core.jobs.service import Service
@@ -9,6 +8,7 @@ from core.tensors import TensorsUnreadable, nonfinite
 from events.types import CheckpointQuarantined
 from projections.control import Request
 from projections.fold import State
+from projections.standing import moments_of
 from projections.versions import Version
 
 HALTS = ("StopRequested", "SkipRequested", "PauseRequested")

@@ -5,7 +5,7 @@ from itertools import chain, count
 from pathlib import Path
 
 from core.decide.disk import save_needs
-from core.decide.resume import Position, positions
+from core.decide.resume import positions
 from core.inspection import folder_problems
 from core.settings import Settings
 from core.space import ensure_room
@@ -19,6 +19,7 @@ from db.workspace import Workspace
 from events.types import CheckpointQuarantined, CheckpointSaved, DriftFound
 from projections.fold import State
 from projections.run import Run
+from projections.standing import Position
 
 
 @dataclass(frozen=True, slots=True)

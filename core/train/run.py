@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 from core.decide import training
 from core.decide.batches import Layout
-from core.decide.resume import Position, standing
+from core.decide.resume import standing
 from core.settings import Settings
 from core.train import points
 from core.train.control import Control
@@ -36,6 +36,7 @@ from events.types import (
 )
 from projections.fold import Follower
 from projections.run import Run
+from projections.standing import Position
 
 ANSWERS: tuple[type[Event], ...] = (RequestRefused, ServiceResumed)  # given by the daemon in our place
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.stage import Outcome, Stage, outcome
+from tests.e2e.stage import Outcome, Stage, expected_rows, outcome
 
 ROWS = 150  # of one file
 CONFIG = {
@@ -70,4 +70,6 @@ def undisturbed(fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcom
     shutil.copytree(fresh, root)
     stage = Stage(root)
     assert 0 == stage.serve_until_idle()
-    return outcome(root)
+    found = outcome(root)
+    assert expected_rows(stage) == found.rows
+    return found

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.e2e.stage import Outcome, Stage, expected_rows, outcome, terminal_states, wait
+from tests.e2e.stage import Outcome, Stage, outcome, terminal_states, wait
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,6 @@ def test_the_log_decides(stage: Stage, undisturbed: Outcome, moments: int) -> No
     stage.strip(chance)
     assert 0 == stage.serve_until_idle()
 
+    # the rows too: `undisturbed` holds its own against the stores, which are deleted here
     assert undisturbed == outcome(stage.root)
-    assert expected_rows(stage) == outcome(stage.root).rows
     assert {1} == set(terminal_states(stage).values())

@@ -107,20 +107,22 @@ def two_versions() -> Tale:
 
 
 def obstacles(state: State, name: str) -> list[str]:
-    return keeping.obstacles(state, state.versions.versions[name])
+    found: list[str] = keeping.restore_preview(state, state.versions.versions[name])["obstacles"]
+    return found
 
 
 def test_nothing_stands_in_the_way_of_a_plain_restore() -> None:
     state = two_versions().state
 
     assert [] == obstacles(state, "v0001")
-    assert ["v0002 is what the model is already."] == obstacles(state, "v0002")
+    assert ["v0002 is what the model is already"] == obstacles(state, "v0002")
 
 
 def test_a_version_the_model_has_moved_on_from_may_be_restored_though_it_is_current() -> None:
     tale = two_versions()
     tale.queues("c")
     tale.starts("c", "r3", at=10)
+    tale.saves("r3", 5, at=10)
     tale.ends(TrainingSkipped, "c", "r3", 5, at=10)
 
     assert [] == obstacles(tale.state, "v0002")
@@ -133,7 +135,7 @@ def test_a_release_or_a_deleted_version_cannot_be_restored() -> None:
     (release,), (gone,) = obstacles(tale.state, "v0003"), obstacles(tale.state, "v0001")
 
     assert "restore the version it was made of: v0002" in release
-    assert "a backup may still hold them" in gone
+    assert "only its facts are left" in gone
 
 
 def test_what_stands_in_the_way_is_named_with_its_remedy() -> None:
@@ -147,9 +149,9 @@ def test_what_stands_in_the_way_is_named_with_its_remedy() -> None:
     asked = tale.tell(RestoreRequested(version="v0001"))
     pending = obstacles(tale.state, "v0001")
 
-    assert ["c is being trained (r3, open)"] == [text.split(":")[0] for text in training]
-    assert ["A completed run is about to become a version: wait for it."] == due
-    assert [f"A restore of v0001 is asked for already (#{asked})."] == pending
+    assert ["c is being trained"] == [text.split(":")[0] for text in training]
+    assert ["the version of r3 is being made: ask again in a moment"] == due
+    assert [f"a restore of v0001 is asked for already (#{asked})"] == pending
 
 
 def test_the_next_backup_is_due_after_the_newest_one_that_ended() -> None:

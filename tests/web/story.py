@@ -141,5 +141,5 @@ class Story:
         self.validates(0, 6.2, run, at)
         for first in range(1, steps + 1, 5):
             self.steps(first, min(5, steps + 1 - first), run, at)
-        self.saves(steps, run, at)
+        self.saves(steps, run, at, weights=sha(f"w{version}"))
         self.completes(name, version, run, steps, at, parent)

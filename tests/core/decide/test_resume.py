@@ -1,14 +1,6 @@
 """Where a run goes on: by the log's order, never by names or numbers."""
 
-from core.decide.resume import (
-    branch,
-    moments_of,
-    needed_checkpoints,
-    next_start,
-    positions,
-    sources,
-    standing,
-)
+from core.decide.resume import branch, needed_checkpoints, positions, sources, standing
 from events.types import (
     CheckpointQuarantined,
     ConsolidateRequested,
@@ -16,6 +8,7 @@ from events.types import (
     VersionPublished,
     VersionRestored,
 )
+from projections.standing import moments_of, next_start
 from tests.facts import sha, specimen
 from tests.projections.story import Tale
 
