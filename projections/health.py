@@ -39,6 +39,11 @@ class Process:
     started_at: int = 0  # µs
     crashes: int = 0  # in a row
 
+    @property
+    def is_there(self) -> bool:
+        """By the log it has not ended: it runs, or hangs."""
+        return self.state in ("running", "hung")
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:

@@ -60,7 +60,7 @@ def processes(state: State, at: int) -> dict[str, dict[str, Any]]:
     return {
         role: {"pid": one.pid, "phase": one.phase or "running", "at": at}
         for role, one in sorted(state.health.processes.items())
-        if one.state in ("running", "hung")
+        if one.is_there
     }
 
 

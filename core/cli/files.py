@@ -90,7 +90,7 @@ def add(
     if priority not in PRIORITIES:
         fail(f"--priority {priority}: one of {', '.join(PRIORITIES)}", USAGE)
     place, log = open_cli_log(workspace)
-    added = []
+    taken_in, added = state_at(log).inbox.files, []
     for path in files:
         if not path.is_file():
             fail(f"{path} is not a file", USAGE)
@@ -98,7 +98,7 @@ def add(
             brought = bring(path, place.inbox / priority)
         except NotConvertible as error:
             fail(f"{path}: {error}", FAILED)
-        known = state_at(log).inbox.files.get(brought.sha256)
+        known = taken_in.get(brought.sha256)
         if known is not None and again:
             from events.types import RetryRequested
 

@@ -93,6 +93,7 @@ def _is_recent(trend: Trend, step: int) -> bool:
 
 def of_machine(sample: Mapping[str, Any], cards: int, raised: Collection[str]) -> list[Event]:
     """What is to be raised and cleared about a sample. `cards`: the most GPUs that have answered so far."""
+    cards = max(cards, len(sample["gpu"]))  # the driver shows a lost one still, which says nothing
     known = [card for card in sample["gpu"] if answers(card)]
     hottest = max((card["temperature_c"] for card in known if card["temperature_c"] is not None), default=0)
     share = sample["ram"]["used_bytes"] / sample["ram"]["total_bytes"]

@@ -5,6 +5,14 @@ from projections.fold import State
 DONE, FAILED, HALTED = 0, 1, 3
 
 
+def is_halted(state: State) -> bool:
+    """Does what is left wait for something that nothing at work here will bring? A full disk, a person."""
+    training = state.run.current is not None
+    if state.health.waiting(training=training) is not None:
+        return True
+    return bool(state.queue.waiting) and not training and not state.queue.counts("validating")
+
+
 def verdict(state: State, since: int, *, inbox_empty: bool) -> int | None:
     """The exit code of `--until-idle`; None while something is still going on.
 

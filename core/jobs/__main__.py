@@ -46,9 +46,10 @@ def main() -> int:
         since = log.head()
         scheduler = schedule(service, jobs(service, inbox))
         code = _wait(service, stop, inbox, since, until_idle=given.until_idle)
+        run(service, Job("retention", 0.0, retention))  # of what was published last; not once it is stopped
         stop.event.set()
         scheduler.shutdown(wait=True)
-        for work in (retention, _gone, StatusFile().write):
+        for work in (_gone, StatusFile().write):
             try:
                 work(service)
             except OSError as error:
@@ -80,10 +81,10 @@ def _wait(service: Service, stop: Stop, inbox: Inbox, since: int, *, until_idle:
         if not until_idle:
             continue
         state = service.state()
-        if state.run.current is not None or state.queue.counts("validating"):
+        if not idle.is_halted(state):
             quiet_since = time.monotonic()
         code = idle.verdict(state, since, inbox_empty=inbox.empty)
-        if code is None and time.monotonic() - quiet_since > HALTED_SECONDS and state.queue.waiting:
+        if code is None and time.monotonic() - quiet_since > HALTED_SECONDS:
             code = idle.HALTED
         if code is not None:
             return VERDICT + code

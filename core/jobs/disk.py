@@ -44,16 +44,18 @@ class Disk:
         floor = disk.floor_bytes(settings.disk_floor_gb, whole)
         target = disk.target_bytes(settings.disk_target_gb, whole)
         asked = state.control.first("CleanRequested") is not None
-        if asked:
-            self._clean(service, None, "asked for")
-        elif _free(workspace) < target and self._is_due(state):
-            self._clean(service, target, f"less than {disk.amount(target)} were free (disk_target_gb)")
-        Reserve(workspace.reserve).keep()
-        free = _free(workspace)
-        service.decide(lambda now: disk.watch_floor(now, free, floor), disk.ALERTS)
-        if "waiting:save" in state.health.alerts and not holder(workspace.locks, "trainer"):
-            # the trainer ended while it waited
-            service.decide(lambda now: disk.waiting(now, "save", None), disk.ALERTS)
+        try:
+            if asked:
+                self._clean(service, None, "asked for")
+            elif _free(workspace) < target and self._is_due(state):
+                self._clean(service, target, f"less than {disk.amount(target)} were free (disk_target_gb)")
+        finally:  # what cannot be cleaned is one more reason to watch the floor
+            Reserve(workspace.reserve).keep()
+            free = _free(workspace)
+            service.decide(lambda now: disk.watch_floor(now, free, floor), disk.ALERTS)
+            if "waiting:save" in state.health.alerts and not holder(workspace.locks, "trainer"):
+                # the trainer ended while it waited
+                service.decide(lambda now: disk.waiting(now, "save", None), disk.ALERTS)
 
     def usage(self, service: Service) -> dict[str, Any]:
         """{kinds, reclaimable} in bytes, measured every ten minutes and soon after something changed."""
@@ -74,8 +76,12 @@ class Disk:
         return True
 
     def _clean(self, service: Service, target: float | None, reason: str) -> None:
-        """Remove what may go, cheapest first; stop at `target` bytes free (None: all of it)."""
+        """Remove what may go, cheapest first; stop at `target` bytes free (None: all of it).
+
+        What cannot be removed keeps nothing else from going; the first of such failures is raised at the end.
+        """
         freed: dict[str, int] = {}
+        failed: list[OSError] = []
 
         def is_enough() -> bool:
             return target is not None and _free(service.workspace) >= target
@@ -84,15 +90,25 @@ class Disk:
         for item in found:
             if is_enough():
                 break
-            if item.kind != "retired":  # those have words and facts of their own
+            if item.kind == "retired":  # those have words and facts of their own
+                continue
+            try:
                 remove(root / item.path)
+            except OSError as error:
+                failed.append(error)
+            else:
                 freed[item.kind] = freed.get(item.kind, 0) + item.size
         if not is_enough():
-            retention(service)
+            try:
+                retention(service)
+            except OSError as error:
+                failed.append(error)
             gone = [item for item in found if item.kind == "retired" and not (root / item.path).exists()]
             freed |= sizes_by_kind(gone)
         if target is None or freed:
             service.decide(lambda state: disk.cleaned(state, freed, reason), disk.DEPENDS_ON)
+        if failed:
+            raise failed[0]
 
     def _leftovers(self, workspace: Workspace) -> list[Path]:
         untouched = [path for path, mark in self._old.items() if _mark(path) == mark]
@@ -182,12 +198,17 @@ def _is_alone(workspace: Workspace) -> bool:
 
 
 def _begun(workspace: Workspace) -> Iterator[Path]:
-    """Temporary files, and what was begun under a name of its own beside its place."""
-    yield from (path for path in _entries(workspace.temporary) if not path.name.startswith("report-"))
+    """Temporary files, and what was begun under a name of its own beside its place.
+
+    Not what names a process that lives: a command may be at work on it.
+    """
+    found = [path for path in _entries(workspace.temporary) if not path.name.startswith("report-")]
     for folder in (workspace.versions, workspace.current_model, workspace.tokens, workspace.models):
-        yield from (
-            path for path in _entries(folder) if path.name.startswith(".") and ".partial" in path.name
-        )
+        found += [path for path in _entries(folder) if path.name.startswith(".") and ".partial" in path.name]
+    for path in found:
+        pid = _pid_of(path.name)
+        if pid is None or not _lives(pid):
+            yield path
 
 
 def _orphans(workspace: Workspace) -> list[Path]:
@@ -196,21 +217,27 @@ def _orphans(workspace: Workspace) -> list[Path]:
         workspace.root, workspace.current_model, workspace.status_file.parent, workspace.temporary,
         workspace.queue / "failed",
     )  # fmt: skip
-    return [path for folder in folders for path in _entries(folder) if _is_orphan(path.name)]
+    named = ((path, _pid_of(path.name)) for folder in folders for path in _entries(folder))
+    return [path for path, pid in named if pid is not None and not _lives(pid)]
 
 
-def _is_orphan(name: str) -> bool:
+def _pid_of(name: str) -> int | None:
+    """The process that a partial file's name tells of."""
     parts = name.split(".")
     number = parts[-2] if parts[-1] == "partial" and len(parts) > 2 else parts[-1].removeprefix("partial-")
     if not name.startswith(".") or ".partial" not in name or not number.isdecimal():
-        return False
+        return None
+    return int(number)
+
+
+def _lives(pid: int) -> bool:
     try:
-        os.kill(int(number), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except OSError:
-        return False  # it lives, as somebody else's
-    return False
+        return False
+    except (OSError, OverflowError):
+        pass  # it lives, as somebody else's; or it is no process at all, and nobody's guess
+    return True
 
 
 def _mark(path: Path) -> tuple[int, int] | None:

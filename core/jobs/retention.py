@@ -3,12 +3,16 @@
 import os
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.decide.retention import DEPENDS_ON, retire_checkpoints, retire_versions
 from core.files import fsync_folder, sha256_of
 from core.jobs.service import Service
-from events.types import CheckpointDeleted, VersionDeleted
+from events.types import CheckpointDeleted, Event, VersionDeleted
+from projections.fold import State
+from projections.storage import Checkpoint
+from projections.versions import Version
 
 EVERY = 3600.0  # seconds between two looks at the versions while none is published
 MANIFEST = "manifest.json"
@@ -37,21 +41,39 @@ def retention(service: Service) -> None:
     """Condemn what may go, and delete what is condemned; finishes what a crash cut short."""
     keep = service.settings().versions_keep
     service.decide(lambda state: retire_versions(state, keep), DEPENDS_ON)
-    with service.deletions:
-        for version in service.state().versions.retired:
-            _delete(service.workspace.root / version.path, version.manifest_sha256)
-            service.append(VersionDeleted(version=version.id))
-    thin_checkpoints(service)
+    try:
+        _delete_all(
+            service,
+            lambda state: [(one, VersionDeleted(version=one.id)) for one in state.versions.retired],
+        )
+    finally:
+        thin_checkpoints(service)
 
 
 def thin_checkpoints(service: Service) -> None:
     """The same for resume points alone."""
     keep = service.settings().checkpoints_keep
     service.decide(lambda state: retire_checkpoints(state, keep), DEPENDS_ON)
+    _delete_all(
+        service, lambda state: [(one, CheckpointDeleted(path=one.path)) for one in state.storage.retired]
+    )
+
+
+def _delete_all(
+    service: Service, condemned: Callable[[State], Sequence[tuple[Version | Checkpoint, Event]]]
+) -> None:
+    """Delete each, and tell. One that cannot be deleted keeps no other; the first failure is raised last."""
+    failed: list[OSError] = []
     with service.deletions:
-        for checkpoint in service.state().storage.retired:
-            _delete(service.workspace.root / checkpoint.path, checkpoint.manifest_sha256)
-            service.append(CheckpointDeleted(path=checkpoint.path))
+        for one, fact in condemned(service.state()):
+            try:
+                _delete(service.workspace.root / one.path, one.manifest_sha256)
+            except OSError as error:
+                failed.append(error)
+            else:
+                service.append(fact)
+    if failed:
+        raise failed[0]
 
 
 def _delete(folder: Path, manifest_sha256: str) -> None:

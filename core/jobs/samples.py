@@ -20,20 +20,30 @@ class Samples:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
         self._minute: list[dict[str, Any]] = []
-        self._cards = 0  # the most that have answered
+        self._cards: int | None = None  # the most that have answered
         self.newest: dict[str, Any] = {}
 
     def take(self, service: Service) -> None:
         """One sample."""
         self.newest = sample(service.workspace.root) | {"usage": self._disk.usage(service)}
         beat(service, sample=json.dumps(self.newest))
-        self._cards = max(self._cards, sum(answers(card) for card in self.newest["gpu"]))
+        known = self._cards if self._cards is not None else _cards(service)
+        self._cards = max(known, sum(answers(card) for card in self.newest["gpu"]))
         service.append(*of_machine(self.newest, self._cards, service.state().health.alerts))
         self._minute.append(_flat(self.newest))
         if len(self._minute) >= PER_FACT:
-            columns = {key: [one.get(key) for one in self._minute] for key in self._minute[0]}
+            keys = dict.fromkeys(key for one in self._minute for key in one)  # a card may come within it
+            columns = {key: [one.get(key) for one in self._minute] for key in keys}
             service.log.append(ResourcesSampled(every_seconds=EVERY, columns=columns))
             self._minute.clear()
+
+
+def _cards(service: Service) -> int:
+    """How many GPUs there were in the last minute that was told: a lost one is not forgotten by a restart."""
+    told = service.log.last(1, ResourcesSampled)
+    event = told[0].event if told else None
+    columns = event.columns if isinstance(event, ResourcesSampled) else {}
+    return len({key.partition("_")[0] for key in columns if key.startswith("gpu")})
 
 
 def _flat(newest: dict[str, Any]) -> dict[str, Any]:

@@ -208,7 +208,7 @@ class Watchdog:
         end_all(self._workspace)
         state = self._follower.catch_up()
         for role, process in state.health.processes.items():
-            if process.state == "running":
+            if process.is_there:
                 self._tell(
                     ProcessCrashed(
                         role=role,

@@ -123,3 +123,13 @@ def test_heat_and_memory_are_told_at_their_numbers(
     }
 
     assert told == types(of_machine(sample, 1, raised))
+
+
+def test_a_card_that_says_nothing_is_lost_also_to_one_who_never_heard_it() -> None:
+    sample = {
+        "gpu": [{"name": "x", "temperature_c": 40}, {"name": None, "temperature_c": None}],
+        "ram": {"used_bytes": 1, "total_bytes": 10},
+    }
+
+    assert [(AlertRaised, "gpu_lost")] == types(of_machine(sample, 0, ()))
+    assert [] == types(of_machine(sample, 0, ("gpu_lost",)))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.decide.idle import DONE, FAILED, HALTED, verdict
+from core.decide.idle import DONE, FAILED, HALTED, is_halted, verdict
 from events.types import (
     AlertRaised,
     Event,
@@ -104,3 +104,37 @@ def test_a_fatal_alert_is_a_failure_whatever_waits() -> None:
     tale.tell(AlertRaised(severity="fatal", type="base", detail="damaged"))
 
     assert FAILED == verdict(tale.state, 0, inbox_empty=True)
+
+
+@pytest.mark.parametrize(
+    ("alert", "while_training", "expected"),
+    [
+        (None, False, True), (None, True, False),
+        ("waiting:save", True, True), ("waiting:backup", True, False), ("waiting:backup", False, True),
+    ],
+)  # fmt: skip
+def test_it_is_halted_while_what_is_left_waits_for_somebody_else(
+    alert: str | None, while_training: bool, expected: bool
+) -> None:
+    tale = begun()
+    tale.queues("a")
+    if while_training:
+        tale.starts("a", "r1")
+    if alert is not None:
+        tale.tell(AlertRaised(severity="warning", type=alert, detail="the disk is full"))
+
+    assert expected == is_halted(tale.state)
+
+
+def test_a_full_disk_halts_it_also_with_a_file_that_is_being_checked() -> None:
+    tale = begun()
+    tale.receives("a")
+    checking = is_halted(tale.state)
+    tale.tell(AlertRaised(severity="warning", type="waiting:validate", detail="the disk is full"))
+
+    assert not checking
+    assert is_halted(tale.state)
+
+
+def test_what_is_done_is_not_halted() -> None:
+    assert not is_halted(through(TrainingCompleted, "recently_completed").state)

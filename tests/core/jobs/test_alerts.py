@@ -5,7 +5,7 @@ from core.jobs.alerts import Alerts
 from core.jobs.disk import Disk
 from core.jobs.samples import Samples
 from core.jobs.service import Service
-from events.types import AlertCleared, AlertRaised, StepsCompleted, TrainingCompleted
+from events.types import AlertCleared, AlertRaised, ResourcesSampled, StepsCompleted, TrainingCompleted
 from tests.core.jobs.work import facts
 from tests.facts import specimen
 from tests.projections.story import Tale
@@ -47,3 +47,11 @@ def test_a_real_sample_of_this_machine_raises_no_alert_about_a_gpu(service: Serv
     Samples(Disk(service.workspace)).take(service)
 
     assert {"gpu_hot", "gpu_lost"}.isdisjoint(service.state().health.alerts)
+
+
+def test_a_restart_forgets_no_card_that_was_lost(service: Service) -> None:
+    columns: dict[str, list[float | int | None]] = {"gpu0_temperature_c": [40], "gpu1_temperature_c": [None]}
+    service.log.append(ResourcesSampled(every_seconds=5.0, columns=columns))
+    Samples(Disk(service.workspace)).take(service)
+
+    assert "gpu_lost" in service.state().health.alerts

@@ -20,7 +20,7 @@ from db.reserve import Reserve
 from db.workspace import Workspace
 from events.log import Log
 from events.types import CheckpointDeleted, CheckpointQuarantined, CleanRequested, ConfigChanged, DiskCleaned
-from tests.core.jobs.work import drop, facts, resume_point, take_in, train_one
+from tests.core.jobs.work import drop, facts, refuse, resume_point, take_in, train_one
 from tests.small_disk import SmallDisk
 from tests.sweep import killed_at_every_step
 
@@ -177,6 +177,37 @@ def test_partial_files_go_with_their_process(service: Service) -> None:
     disk.care(service)
 
     assert (False, True) == (dead.exists(), alive.exists())
+
+
+def test_the_scratch_of_a_command_that_is_at_work_stays(service: Service) -> None:
+    scratch = service.workspace.temporary / f".reproduction.partial-{os.getpid()}"
+    scratch.mkdir(parents=True)
+    disk = Disk(service.workspace)  # the command was there before the daemon
+    told = [item.path for item in listing(service)]
+    ask(service)
+    disk.care(service)
+
+    assert scratch.is_dir()
+    assert service.workspace.relative(scratch) not in told
+
+
+@pytest.mark.parametrize("stuck", ["leftovers", "tokens"])
+def test_what_cannot_be_removed_keeps_nothing_else_and_the_request_is_answered(
+    service: Service, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    things = litter(service.workspace)
+    disk = Disk(service.workspace)
+    seq = ask(service)
+    refuse(monkeypatch, things[stuck].parent)
+    with pytest.raises(PermissionError, match=things[stuck].parent.name):
+        disk.care(service)
+    (fact,) = facts(service, DiskCleaned)
+
+    assert isinstance(fact, DiskCleaned)
+    assert seq == fact.request
+    assert [stuck] == [kind for kind, path in things.items() if path.exists()]
+    assert set(things) - {stuck} == set(fact.kinds)
+    assert service.workspace.reserve.is_file()
 
 
 def test_what_was_set_aside_lately_stays(service: Service) -> None:

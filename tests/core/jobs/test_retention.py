@@ -28,7 +28,7 @@ from events.types import (
     VersionPinned,
     VersionRetired,
 )
-from tests.core.jobs.work import drop, facts, resume_point, take_in, train_one
+from tests.core.jobs.work import drop, facts, refuse, resume_point, take_in, train_one
 from tests.sweep import killed_at_every_step
 
 
@@ -142,6 +142,22 @@ def test_a_folder_that_is_not_the_condemned_one_stays(lived: Service) -> None:
 
     assert mine.is_dir()
     assert VersionDeleted(version="v0002") in facts(lived, VersionDeleted)
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other_and_goes_when_it_can(
+    lived: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edit(lived, versions_keep={"last": 1}, checkpoints_keep=1)
+    with monkeypatch.context() as held:
+        refuse(held, lived.workspace.versions / ".v0002.deleting")
+        with pytest.raises(PermissionError, match="v0002"):
+            retention(lived)
+    stuck = folders(lived)
+    retention(lived)
+
+    assert {"v0001", ".v0002.deleting", "v0004", "checkpoint-2000"} == stuck
+    assert {"v0001", "v0004", "checkpoint-2000"} == folders(lived)
+    assert [VersionDeleted(version="v0003"), VersionDeleted(version="v0002")] == facts(lived, VersionDeleted)
 
 
 def test_versions_go_after_a_publication_and_not_at_the_next_turn_of_a_slip(lived: Service) -> None:

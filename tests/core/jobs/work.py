@@ -1,7 +1,11 @@
 """What a daemon does, by hand and in order; and what a trainer would have left on the disk."""
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from core.files import sha256_of
 from core.jobs.arrange import arrange, sweep
@@ -48,6 +52,18 @@ def restart(service: Service) -> Service:
     sweep(fresh)
     arrange(fresh)
     return fresh
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """The operating system lets nobody delete this folder (an immutable file, a mount in it)."""
+    rmtree = shutil.rmtree
+
+    def refusing(path: Any, *given: Any, **more: Any) -> None:
+        if Path(path) == folder:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        rmtree(path, *given, **more)
+
+    monkeypatch.setattr(shutil, "rmtree", refusing)
 
 
 def facts(service: Service, *types: type[Event]) -> list[Event]:

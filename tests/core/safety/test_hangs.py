@@ -11,10 +11,12 @@ from pathlib import Path
 import psutil
 
 from core.decide.hang import FLOORS
+from core.logbook import open_log
 from core.safety.children import left_behind
 from db.workspace import Workspace
 from events.types import ProcessCrashed, ProcessHung, ProcessRestarted, ProcessStarted
 from tests.core.safety.watch import LOAD_SECONDS, SECONDS, Watch, open_run, standing, watching
+from tests.facts import specimen
 
 
 def several(workspace: Workspace, count: int) -> list[Workspace]:
@@ -167,3 +169,17 @@ def test_what_an_earlier_service_left_behind_is_ended_at_the_next_start(
 
             assert 2 == len(left)
             assert not any(map(lives, left))
+
+
+def test_one_that_hung_when_the_service_was_killed_gets_its_end_at_the_next_start(
+    workspace: Workspace,
+) -> None:
+    open_run(workspace)
+    log = open_log(workspace, "watchdog")
+    hung = specimen(ProcessHung, role="daemon", pid=2**22 + 1)
+    log.append(specimen(ProcessStarted, role="daemon", pid=hung.pid), hung)
+    log.close()
+    with watching(workspace, {"monitor": standing(workspace, "monitor", "idle", "never")}) as watch:
+        crash = watch.first(ProcessCrashed)
+
+        assert ("daemon", hung.pid, "gone") == (crash.role, crash.pid, crash.category)
