@@ -32,6 +32,7 @@ def ended(state: State) -> list[Entry]:
 def queue(state: State) -> list[dict[str, Any]]:
     """What trains, what waits, what ended, every duplicate."""
     running = [state.queue.entries[state.queue.processing]] if state.queue.processing else []
+    places = state.queue.positions()
     rows: list[dict[str, Any]] = [
         {
             "file": entry.name,
@@ -41,7 +42,7 @@ def queue(state: State) -> list[dict[str, Any]]:
             "rows": entry.rows,
             "trainable_tokens": entry.trainable_tokens,
             "attempts": entry.attempts,
-            "position": state.queue.position(entry.sha256),
+            "position": places.get(entry.sha256),
             "reason": entry.reason,
         }
         for entry in [*running, *waiting(state), *ended(state)]

@@ -66,10 +66,9 @@ class Queue:
         """All waiting files, next first."""
         return self.high + self.normal + self.low
 
-    def position(self, sha256: str) -> int | None:
-        """1 for the next one; None when it is not waiting."""
-        waiting = self.waiting
-        return waiting.index(sha256) + 1 if sha256 in waiting else None
+    def positions(self) -> dict[str, int]:
+        """sha256 → its place among the waiting files; 1 is the next one."""
+        return {sha256: place for place, sha256 in enumerate(self.waiting, 1)}
 
     def counts(self, *states: str) -> int:
         """How many files are in one of these states."""

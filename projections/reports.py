@@ -156,7 +156,7 @@ def file_report(state: State, sha256: str) -> dict[str, Any] | None:
     return {
         "file": entry.name, "original": file.original, "sha256": sha256, "size_bytes": file.size_bytes,
         "received_at": iso(file.received_at), "received_seq": file.received, "priority": entry.priority,
-        "state": entry.state, "since": entry.since, "position": state.queue.position(sha256),
+        "state": entry.state, "since": entry.since, "position": state.queue.positions().get(sha256),
         "attempts": entry.attempts, "reason": entry.reason, "path": entry.placed, "lost": entry.lost,
         "verdict": file.verdict, "format": file.format, "rows": file.rows,
         "accepted_rows": file.accepted_rows, "dropped_rows": file.dropped_rows, "tokens": file.tokens,

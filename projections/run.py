@@ -1,5 +1,6 @@
 """The runs: which file is being trained, from where, how far, and how each run ended."""
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +25,7 @@ from events.types import (
 )
 from projections.crashes import FOREIGN, INCURABLE
 
-VERSION = 4
+VERSION = 5
 
 #: How far a try got before step 1, in this order.
 PHASES = ("load", "tokenize", "eval", "step")
@@ -196,8 +197,8 @@ def _crashed(state: Runs, run: str, e: ProcessCrashed) -> Runs:
 
 def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:
     measured, known = Validation(seq, e.step, e.global_step, e.loss, e.train_loss), state.runs[e.run]
-    judged_by = "holdout" if known.fixed_set is None else "fixed"
-    if e.kind == judged_by and (known.best is None or e.loss < known.best.loss):
+    judged_by, finite = "holdout" if known.fixed_set is None else "fixed", math.isfinite(e.loss)
+    if e.kind == judged_by and finite and (known.best is None or e.loss < known.best.loss):
         state = _set(state, e.run, best=Best(e.step, e.global_step, e.loss, e.kind))
     if e.kind == "fixed":
         return _set(state, e.run, fixed=measured)
@@ -208,7 +209,7 @@ def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:
         e.run,
         validations=(*before[-3:], measured),
         first_validation=known.first_validation or measured,
-        lowest=e.loss if known.lowest is None else min(e.loss, known.lowest),
+        lowest=e.loss if finite and (known.lowest is None or e.loss < known.lowest) else known.lowest,
     )
 
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from projections.figures import count, figure
 from web.trail import Column
-from web.words import count, figure, plain
+from web.words import plain
 
 WIDTH, HEIGHT = 1000, 300  # of the drawing; the page stretches it, strokes keep their width
 ROWS = 16  # of the table

@@ -7,6 +7,7 @@ from typing import Any
 from events.types import ResourcesSampled, RestoreRequested
 from projections import disk as usage
 from projections import documents, keeping, lineage
+from projections.figures import size
 from projections.standing import stands_at
 from projections.status import iso
 from projections.versions import Version
@@ -14,7 +15,6 @@ from web import readings, views
 from web.charts import Chart, draw
 from web.present import Now, Present
 from web.trail import Column
-from web.words import size
 
 VERSIONS_SHOWN = 100
 AVERAGES = (1, 2, 3, 5)

@@ -7,13 +7,14 @@ from typing import Any
 from events.types import Event, ProcessHung, Recorded
 from projections import documents
 from projections.crashes import grouped
+from projections.figures import count, figure
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
 from web.charts import Chart, coarse, draw
 from web.plots import Curves
 from web.present import Now
 from web.sentences import Line, line
-from web.words import count, figure, plain, rate
+from web.words import plain, rate
 
 ENDED_SHOWN = 50
 NEXT_SHOWN = 4
@@ -129,7 +130,8 @@ class Row:
 
 def waiting(state: State) -> list[Row]:
     """What is to come, with its place in the queue."""
-    return [Row(entry, state.queue.position(entry.sha256)) for entry in documents.waiting(state)]
+    places = state.queue.positions()
+    return [Row(entry, places.get(entry.sha256)) for entry in documents.waiting(state)]
 
 
 def common(now: Now) -> dict[str, Any]:

@@ -7,25 +7,18 @@ from itertools import accumulate
 from math import isfinite
 from typing import NamedTuple
 
-from core.decide.resume import needed_checkpoints
+from core.decide import resume
 from core.settings import Settings
 from events.types import (
     BackupDamaged,
     BackupFailed,
     BackupRetired,
     BackupVerified,
-    CheckpointQuarantined,
     CheckpointRetired,
-    CheckpointSaved,
-    ConsolidateRequested,
     Event,
     PinRequested,
     RestoreRequested,
-    TrainingCompleted,
-    TrainingStarted,
     VersionPinned,
-    VersionPublished,
-    VersionRestored,
     VersionRetired,
     VersionUnpinned,
 )
@@ -34,21 +27,15 @@ from projections.versions import Version
 
 #: What may go rests on these: when one is newer than what was seen, it is decided again.
 DEPENDS_ON: tuple[type[Event], ...] = (
+    *resume.DEPENDS_ON,
     BackupDamaged,
     BackupFailed,
     BackupRetired,
     BackupVerified,
-    CheckpointQuarantined,
     CheckpointRetired,
-    CheckpointSaved,
-    ConsolidateRequested,
     PinRequested,
     RestoreRequested,
-    TrainingCompleted,
-    TrainingStarted,
     VersionPinned,
-    VersionPublished,
-    VersionRestored,
     VersionRetired,
     VersionUnpinned,
 )
@@ -151,7 +138,7 @@ def retire_checkpoints(state: State, keep: int) -> list[Event]:
     beyond += tuple(
         c for c in state.storage.checkpoints.values() if c.state == "quarantined" and c.saved < oldest
     )
-    needed = needed_checkpoints(state)
+    needed = resume.needed_checkpoints(state)
     return [
         CheckpointRetired(path=checkpoint.path, reason=f"beyond checkpoints_keep = {keep}")
         for checkpoint in sorted(beyond, key=lambda c: c.saved)

@@ -79,8 +79,7 @@ def test_high_comes_before_normal_before_low_and_each_level_is_first_in_first_ou
     queue = tale.state.queue
 
     assert ["h1", "h2", "n1", "n2", "l1"] == [queue.entries[key].name for key in queue.waiting]
-    assert [1, 2, 3, 4, 5] == [queue.position(key) for key in queue.waiting]
-    assert queue.position(sha("stranger")) is None
+    assert dict(zip(queue.waiting, (1, 2, 3, 4, 5), strict=True)) == queue.positions()
 
 
 def test_a_moved_file_goes_to_the_end_of_its_new_level() -> None:

@@ -1,5 +1,7 @@
 """The runs: where each stands, how often it died without getting further, how it ended."""
 
+from math import inf, nan
+
 from events.types import (
     PauseRequested,
     PhaseEntered,
@@ -162,6 +164,20 @@ def test_the_best_step_is_that_of_the_lowest_loss_on_the_fixed_set_where_there_i
 
         assert found is not None
         assert expected == (found.step, found.loss, found.kind)
+
+
+def test_a_loss_that_is_not_finite_is_neither_best_nor_lowest() -> None:
+    for losses in ((nan, 1.6, 1.5, 1.7), (1.6, inf, 1.5, 1.7), (1.5, nan, 1.7, nan)):
+        tale = Tale()
+        tale.begins()
+        tale.queues("a")
+        tale.starts("a", "r1", fixed_set=None)
+        for step, loss in enumerate(losses):
+            tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", step=step, loss=loss))
+        best = run(tale).best
+
+        assert best is not None
+        assert (1.5, 1.5) == (best.loss, run(tale).lowest)
 
 
 def test_losses_on_another_fixed_set_are_not_carried_over_when_a_stopped_run_goes_on() -> None:
