@@ -53,7 +53,7 @@ contracts: dev
 	$(BIN)/lint-imports
 
 unit: dev
-	$(BIN)/python -m pytest -q -m "not bench and not chaos"
+	$(BIN)/python -m pytest -q -m "not bench and not chaos" -n logical --maxprocesses 4 --dist worksteal
 
 bench: dev
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
