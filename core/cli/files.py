@@ -1,12 +1,15 @@
 """check, add, queue: files before, on their way into, and in the queue."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from core.cli.requests import ask, resolve
 from core.cli.terms import FAILED, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
+
+if TYPE_CHECKING:
+    from core.intake.report import Report
 
 FilesArgument = Annotated[list[Path], typer.Argument(help="Files to read.")]
 NameArgument = Annotated[
@@ -37,40 +40,45 @@ def check(
 ) -> None:
     """Validate only: the very check that intake runs."""
     from core.cli.reports import Progress, text_of
-    from core.config import parse
     from core.files import sha256_of
     from core.intake.base import BaseUnusable
-    from core.intake.example import example as shown
-    from core.intake.template import Renderer
-    from core.intake.validate import examine
+    from core.intake.checker import Checker
     from core.jobs.validate import past
     from core.logbook import state_at
 
     place, log = open_cli_log(workspace)
     state = state_at(log)
     assert state.workspace.created is not None
-    settings = parse(state.workspace.config)
+    base, config = place.root / state.workspace.created.base_model, state.workspace.config
+    reports: list[dict[str, Any]] = []
     try:
-        renderer = Renderer(place.root / state.workspace.created.base_model)
+        with Checker(place.environment()) as checker:
+            for path in files:
+                if not path.is_file():
+                    fail(f"{path} is not a file", USAGE)
+                progress, sha256 = Progress(path.name), sha256_of(path)
+                beside = past(state, log, place, sha256)
+                report = checker.examine(
+                    path, sha256=sha256, base=base, config=config, progress=progress, past=beside
+                )
+                progress.finish(report.rows)
+                reports.append(report.as_json())
+                if example:
+                    reports[-1]["example"] = _example(path, report, base, config)
     except BaseUnusable as error:
         fail(str(error), FAILED)
-    reports: list[dict[str, Any]] = []
-    for path in files:
-        if not path.is_file():
-            fail(f"{path} is not a file", USAGE)
-        progress, sha256 = Progress(path.name), sha256_of(path)
-        beside = past(state, log, place, sha256)
-        report = examine(
-            path, sha256=sha256, renderer=renderer, settings=settings, progress=progress, past=beside
-        )
-        progress.finish(report.rows)
-        reports.append(report.as_json())
-        if example:
-            found = shown(path, report.format, renderer, settings) if report.accepted_rows else None
-            reports[-1]["example"] = found.as_json() if found is not None else None
     show(reports, as_json, lambda found: "\n".join(map(text_of, found)))
     if not all(report["verdict"] != "rejected" for report in reports):
         raise SystemExit(FAILED)
+
+
+def _example(path: Path, report: "Report", base: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    from core.config import parse
+    from core.intake.example import example
+    from core.intake.template import Renderer
+
+    found = example(path, report.format, Renderer(base), parse(config)) if report.accepted_rows else None
+    return found.as_json() if found is not None else None
 
 
 def add(

@@ -52,6 +52,7 @@ FILE_ROW_CODES: dict[str, Code] = {
     "file_too_large": Code("the file is larger than 10 GB", True),
     "changed": Code("the bytes read are not the bytes that were hashed", True),
     "chat_unsupported": Code("the base model cannot be trained on chats", True),
+    "check_failed": Code("the check takes too much memory or time, or ends its process", True),
     "in_fixed_set": Code("every usable row stands in the fixed validation set", True),
 }
 

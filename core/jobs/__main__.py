@@ -8,6 +8,7 @@ from pathlib import Path
 
 from core.decide import idle
 from core.decide.crash import PHRASES
+from core.intake.checker import Checker
 from core.jobs.arrange import arrange, sweep
 from core.jobs.publish import show_current
 from core.jobs.retention import retention
@@ -39,7 +40,7 @@ def main() -> int:
         lock = _lock(workspace)
         stop = Stop().install()
         log = open_log(workspace, "daemon")
-        service = Service(workspace, log, stop.event)
+        service = Service(workspace, log, stop.event, Checker(workspace.environment()))
         for name, work in (("sweep", sweep), ("arrange", arrange), ("current model", show_current)):
             run(service, Job(name, 0.0, work))  # what cannot be finished now is told, and tried again later
         inbox = Inbox()

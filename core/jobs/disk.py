@@ -215,7 +215,7 @@ def _orphans(workspace: Workspace) -> list[Path]:
     """Partial files (`.NAME.PID.partial`, `….partial-PID`) of processes that have ended."""
     folders = (
         workspace.root, workspace.current_model, workspace.status_file.parent, workspace.temporary,
-        workspace.queue / "failed",
+        workspace.tokens, workspace.queue / "failed",
     )  # fmt: skip
     named = ((path, _pid_of(path.name)) for folder in folders for path in _entries(folder))
     return [path for path, pid in named if pid is not None and not _lives(pid)]

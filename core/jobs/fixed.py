@@ -4,7 +4,6 @@ from pathlib import Path
 
 from core.files import Look, NotTakeable, look, sha256_of
 from core.intake.tokens import StoreDamaged, TokenStore, store_key
-from core.intake.validate import examine
 from core.jobs.service import Service
 from db.reserve import is_full
 from events.types import AlertCleared, AlertRaised, FixedSetChecked
@@ -49,13 +48,7 @@ def _examined(service: Service, named: str) -> FixedSetChecked:
     path = service.workspace.root / named
     try:
         sha256 = sha256_of(path)
-        report = examine(
-            path,
-            sha256=sha256,
-            renderer=service.renderer(),
-            settings=service.settings(),
-            store=service.workspace.tokens,
-        )
+        report = service.examine(path, sha256=sha256)
     except OSError as error:
         if is_full(error):  # no fault of the file: the job waits for space
             raise

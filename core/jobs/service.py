@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from core.config import parse
+from core.intake import reading
+from core.intake.checker import Checker
+from core.intake.report import Report
 from core.intake.template import Renderer
+from core.intake.validate import Past, examine
 from core.jobs.progress import Progress
 from core.logbook import follow
 from core.settings import Settings
@@ -22,8 +26,16 @@ TRIES = 10
 class Service:
     """The daemon's hands; the CLI borrows them when no daemon runs."""
 
-    def __init__(self, workspace: Workspace, log: Log, stop: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        log: Log,
+        stop: threading.Event | None = None,
+        checker: Checker | None = None,
+    ) -> None:
+        """`checker`: checks files in processes of their own; without one they are checked in this one."""
         self.workspace = workspace
+        self.checker = checker
         self.log = log
         self.stop = stop or threading.Event()
         self.progress = Progress()
@@ -61,6 +73,26 @@ class Service:
         if self._renderer is None or self._renderer[0] != folder:
             self._renderer = (folder, Renderer(folder))
         return self._renderer[1]
+
+    def examine(
+        self, path: Path, *, sha256: str, progress: reading.Progress | None = None, past: Past | None = None
+    ) -> Report:
+        """The check of a file under the settings in force, its tokens written. Raises OSError."""
+        store = self.workspace.tokens
+        if self.checker is not None:
+            config, base = self.state().workspace.config, self.base()
+            return self.checker.examine(
+                path, sha256=sha256, base=base, config=config, store=store, progress=progress, past=past
+            )
+        return examine(
+            path,
+            sha256=sha256,
+            renderer=self.renderer(),
+            settings=self.settings(),
+            store=store,
+            progress=progress,
+            past=past,
+        )
 
     def append(
         self, *facts: Event, unless: tuple[type[Event], ...] = (), after: int | None = None

@@ -6,7 +6,7 @@ from core.decide.estimate import tokens_per_second
 from core.decide.intake import trained_stores
 from core.files import write_atomic
 from core.intake.report import Report
-from core.intake.validate import Past, examine
+from core.intake.validate import Past
 from core.jobs.arrange import report_cache
 from core.jobs.service import Service
 from core.space import ensure_room
@@ -56,6 +56,8 @@ def validate_all(service: Service) -> None:
     """Check every file that waits for it."""
     while not service.stop.is_set() and validate(service):
         pass
+    if service.checker is not None:
+        service.checker.rest()
 
 
 def check(service: Service, sha256: str) -> list[Event]:
@@ -65,12 +67,9 @@ def check(service: Service, sha256: str) -> list[Event]:
     size = service.state().inbox.files[sha256].size_bytes
     ensure_room(service.workspace, f"the tokens of {entry.name}", TOKEN_BYTES * size)
     try:
-        report = examine(
+        report = service.examine(
             service.workspace.root / entry.placed,
             sha256=sha256,
-            renderer=service.renderer(),
-            settings=service.settings(),
-            store=service.workspace.tokens,
             progress=lambda *_: _go_on(service),
             past=past(service.state(), service.log, service.workspace, sha256),
         )
