@@ -56,8 +56,9 @@ class Lines:
                     self.has_bom = True
                     line = line[len(BOM):]
                 if line and not line.isspace():
-                    line = line.rstrip(b"\r\n")       # of a long line no second copy is kept
-                    yield number, line
+                    ready = [line.rstrip(b"\r\n")]
+                    line = b"more"                    # of a long line no copy is kept, nor the line itself
+                    yield number, ready.pop()
 
     def _count(self, read: bytes) -> None:
         self._hash.update(read)
