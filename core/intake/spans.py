@@ -52,10 +52,13 @@ class OwnTemplate:
         self._lead = ""                         # white space between an answer's header and the answer
         self._headers: dict[str, str] = {}      # role before → what opens an answer after it
         self._escapes_results = False           # are tools' results written as JSON texts?
+        self._system_problem: str | None = None
         self.finding = self._inspect()
 
     def write(self, row: Row) -> Written:
         """Raises `BadRow` where the template does not take the conversation."""
+        if self._system_problem and any(turn.role == "system" for turn in row.turns):
+            raise BadRow("template_refuses", f"the base's chat template {self._system_problem}")
         return self._filled(self._frame(row), row)
 
     def _filled(self, frame: _Frame, row: Row) -> Written:
@@ -162,8 +165,9 @@ class OwnTemplate:
         notes = ["chats are written by the base's own chat template"]
         try:
             self._compare(PLAIN[1])
-        except Exception:                       # whatever it raises: it knows no system messages
-            notes.append("the chat template takes no system message: rows with one are left out")
+        except Exception as error:              # as above
+            self._system_problem = f"takes no system message ({type(error).__name__}: {error})"
+            notes.append(f"the chat template {self._system_problem}: rows with one are left out")
         if "<think>" in self._template.render(PLAIN[0]):
             notes.append("the template adds an empty thought before an answer; it is read, not trained")
         return Finding(None, self._tools_problem(), tuple(notes))

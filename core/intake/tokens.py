@@ -17,7 +17,7 @@ from core.intake.template import Encoded, Renderer
 from core.settings import Settings
 
 # Raised whenever the same file, base and settings would give other tokens or another report.
-CODE_VERSION = 3
+CODE_VERSION = 4
 
 # Which settings change tokens, labels, or what is left out.
 MATTERING = (
