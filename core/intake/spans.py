@@ -12,7 +12,7 @@ from itertools import accumulate
 from core.intake.chatml import ANSWER, CALL, PLAIN, QUESTION, RESULT, TOOL, Finding
 from core.intake.formats import read
 from core.intake.marks import marks_of, messages_of, texts_of
-from core.intake.problems import BadRow
+from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.sandbox import ChatTemplate
 
@@ -109,7 +109,7 @@ class OwnTemplate:
     def _made(self, row: Row) -> _Frame:
         try:
             first, second = (self._split(row, salt) for salt in SALTS)
-        except BadRow:
+        except (BadRow, *MACHINE_FAULTS):
             raise
         except Exception as error:              # the template's own code, over whatever the row's shape is
             what = f"the base's chat template takes no such conversation ({type(error).__name__})"
@@ -159,12 +159,16 @@ class OwnTemplate:
             self._lead, self._trimmed = self._between(), self._trims()
             for messages in (PLAIN[0], PLAIN[2][1:]):
                 self._compare(messages)
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # a template may raise anything; the user is shown what
             problem = f"its chat template fails on an ordinary conversation ({type(error).__name__}: {error})"
             return Finding(problem, problem)
         notes = ["chats are written by the base's own chat template"]
         try:
             self._compare(PLAIN[1])
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # as above
             self._system_problem = f"takes no system message ({type(error).__name__}: {error})"
             notes.append(f"the chat template {self._system_problem}: rows with one are left out")
@@ -181,6 +185,8 @@ class OwnTemplate:
             self._headers = {"user": self._header(PLAIN[0]), "tool": self._header(called)}
             for messages in (called, [*called, QUESTION, ANSWER]):
                 self._compare(messages, [TOOL])
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # as above
             return f"its chat template writes no tools that we could follow ({type(error).__name__}: {error})"
         return None

@@ -20,7 +20,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from core.intake import chatml
 from core.intake.base import BaseUnusable, compiled, load_config, load_tokenizer, template_source
 from core.intake.chatml import END, START
-from core.intake.problems import BadRow
+from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.spans import OwnTemplate, Written
 
@@ -116,6 +116,8 @@ class Renderer:
             raise BadRow("tools_unsupported", self.tools_problem or "the base model has no chat template")
         try:
             return chatml.declare(row, row.tools, self.template)
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # the template's own code, run over whatever the row says
             what = f"the chat template cannot declare the tools ({type(error).__name__})"
             raise BadRow("bad_tool", what) from None
