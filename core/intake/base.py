@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tokenizers import Tokenizer, processors
 
+from core.intake.formats import HALF
 from core.intake.problems import MACHINE_FAULTS
 from core.intake.rows import Json
 from core.intake.sandbox import ChatTemplate
@@ -45,20 +46,30 @@ def load_config(folder: Path) -> Json:
             config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BaseUnusable(f"{path} is not JSON ({error}): copy the base model again") from None
     return config if isinstance(config, dict) else {}
 
 
 def template_source(folder: Path, config: Json) -> str | None:
-    """The chat template, None for a base without one. Raises `OSError`."""
+    """The chat template, None for a base without one. Raises `BaseUnusable`, `OSError`."""
     path = folder / "chat_template.jinja"
-    with suppress(FileNotFoundError), _naming(path):
-        return path.read_text(encoding="utf-8")
-    source = config.get("chat_template")
+    try:
+        with _naming(path):
+            return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        source = config.get("chat_template")
+    except UnicodeDecodeError as error:
+        raise BaseUnusable(f"{path} is not UTF-8 ({error}): copy the base model again") from None
     if isinstance(source, list):                # several, by name
-        source = next((named.get("template") for named in source if named.get("name") == "default"), None)
-    return source if isinstance(source, str) else None
+        named = (one for one in source if isinstance(one, dict) and one.get("name") == "default")
+        source = next(named, {}).get("template")
+    if not isinstance(source, str):
+        return None
+    if HALF.search(source):
+        where = f"chat_template in {folder / 'tokenizer_config.json'}"
+        raise BaseUnusable(f"{where} holds half of a \\ud800…\\udfff pair: copy the base model again")
+    return source
 
 
 def compiled(source: str | None, config: Json) -> tuple[ChatTemplate | None, str | None]:
