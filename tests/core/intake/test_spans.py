@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jinja2 import Template
 from tokenizers import Tokenizer
 
 from core.intake import chatml
 from core.intake.formats import read
 from core.intake.problems import BadRow
+from core.intake.reading import BLOCK_ROWS
 from core.intake.rows import Row, Turn
+from core.intake.spans import SALTS
 from core.intake.template import Encoded, Renderer
 from core.intake.tokens import TokenStore
 from core.intake.validate import examine
@@ -178,3 +181,31 @@ def test_a_system_message_in_other_words_than_the_templates_is_left_out(make: Ma
     with pytest.raises(BadRow, match="no system message") as caught:
         renderer.encode([read(told, "messages")])
     assert "template_refuses" == caught.value.code
+
+
+def test_a_row_with_tools_is_written_once_for_each_set_of_marks(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = make(HEADERS)
+    called = [chatml.CALL, chatml.RESULT, chatml.ANSWER]
+    values = [
+        {"tools": [chatml.TOOL], "messages": [{"role": "user", "content": f"{n}?"}, *called]}
+        for n in range(BLOCK_ROWS + 9)
+    ]
+    path, write, renders = tmp_path / "a.jsonl", Template.generate, list[int]()
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+
+    def generate(template: Template, *given: Any, **names: Any) -> Iterator[str]:
+        renders.append(1)
+        return write(template, *given, **names)
+
+    monkeypatch.setattr(Template, "generate", generate)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    report = examine(path, sha256=sha256, renderer=renderer, settings=Settings(), store=tmp_path / "t")
+    counted = len(renders)
+
+    assert len(SALTS) * len(values) == counted
+    store = TokenStore.open(tmp_path / "t" / str(report.store))
+    expected = renderer.encode([read(value, "messages") for value in values])
+    assert np.concatenate([one.ids for one in expected]).tolist() == store.ids.tolist()
+    assert np.concatenate([one.labels for one in expected]).tolist() == store.labels.tolist()
