@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.decide.backup import resume_points
 from core.files import sha256_of
-from core.jobs.poll import arriving
+from core.jobs.poll import arrival_name, arriving
 from core.jobs.service import Service
 from core.logbook import open_log, state_at
 from core.store.manifest import LOG, Entry, Manifest, is_inside
@@ -166,5 +166,5 @@ def _queue(service: Service, state: State, without: frozenset[str]) -> Iterator[
         yield entry.placed or arrival, found, entry.sha256
     for copy in sorted(state.inbox.duplicates.values(), key=lambda c: c.seq):
         if copy.sha256 in places:
-            copying = arriving(service) / f"{copy.sha256}-{copy.source_inode}-{copy.source_mtime_ns}"
+            copying = arriving(service) / arrival_name(copy)
             yield copy.placed or service.workspace.relative(copying), places[copy.sha256], copy.sha256
