@@ -227,7 +227,8 @@ def restore(
 def _meant(
     given: str | None, target: str | None, workspace: Path | None, folder: Path
 ) -> "tuple[Store, str]":
-    """The store and the backup: of a target alone, or of a workspace and its log."""
+    """The store and the backup: of a target alone, or of a workspace and its log. Raises StoreFailed."""
+    from core.store.checking import reach
     from core.store.manifest import ID
     from core.store.places import Folder
     from db.workspace import find
@@ -243,7 +244,7 @@ def _meant(
         kept = [b for b in state.storage.backups_in("verified", "damaged") if given in (None, b.id)]
         newest = [b for b in kept if b.state == "verified"] or kept
         known = [b.id for b in newest]
-        store = _store(newest[-1].target, place.root) if newest else _store("backups", place.root)
+        store = reach(newest[-1].target, place.root, kept) if newest else _store("backups", place.root)
     if not known:
         fail(f"no such backup{f': {given}' if given else ''}: see `evertrain backup list`", USAGE)
     if place.log.exists() and folder.is_relative_to(place.root):

@@ -14,9 +14,10 @@ from core.jobs.packing import BaseDamaged, Damaged, Packed, Shifting, pack
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
 from core.logbook import state_at
+from core.store.checking import reach
 from core.store.manifest import Manifest, ManifestDamaged
 from core.store.objects import Store, manifest_name
-from core.store.places import Changed, StoreFailed
+from core.store.places import Changed, Folder, StoreFailed
 from core.store.restoring import Flaw, clear, rehearse
 from events.log import now_us
 from events.types import (
@@ -110,7 +111,7 @@ def _reason(error: Exception) -> str:
 
 def _take(service: Service, one: Backup, scratch: Path) -> None:
     """Everything up to the proof; what is there already is not written again. Raises what goes wrong."""
-    store = Store.at(one.target, service.workspace.root)
+    store = _store(service, one)
     manifest, added = _whole(service, store, one), 0
     if manifest is None:
         manifest, added = _write(service, store, one, scratch)
@@ -122,6 +123,15 @@ def _take(service: Service, one: Backup, scratch: Path) -> None:
         flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
     if flaws:
         raise BackupUnsound(f"restored on trial, {flaws[0]}")
+
+
+def _store(service: Service, one: Backup) -> Store:
+    """Where it goes: never into the place where a disk with older ones should be mounted."""
+    root = service.workspace.root
+    store = Store.at(one.target, root)
+    if isinstance(store.where, Folder) and not store.where.root.resolve().is_relative_to(root.resolve()):
+        return reach(one.target, root, service.state().storage.backups_in())
+    return store  # inside the workspace, what is gone was deleted by a hand, and begins anew
 
 
 def _whole(service: Service, store: Store, one: Backup) -> Manifest | None:
@@ -246,14 +256,14 @@ def delete(service: Service) -> bool:
     Finishes what a crash cut short; takes no space. False: a target could not be reached.
     """
     with service.deletions:
-        return all(_delete(service, one) for one in decide.doomed(service.state()))
+        return all([_delete(service, one) for one in decide.doomed(service.state())])
 
 
 def _delete(service: Service, one: Backup) -> bool:
     undeletable = f"the backup {one.id} could not be deleted"
     raised = service.state().health.alerts.get("backup")
     try:
-        store = Store.at(one.target, service.workspace.root)
+        store = reach(one.target, service.workspace.root, service.state().storage.backups_in())
         if not _is_strange(service, store, one):
             store.drop(one.id)
         freed = store.sweep()

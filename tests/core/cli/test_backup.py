@@ -92,6 +92,25 @@ def test_a_damaged_backup_is_told_ends_with_4_and_is_not_restored(
     assert 1 == told(place, BackupDamaged)
 
 
+def test_an_absent_target_ends_with_1_and_nothing_is_told(
+    place: Workspace, run: Callable[..., Done], ask: Ask, tmp_path: Path
+) -> None:
+    run("backup", "now", "--wait")
+    place.backups.rename(tmp_path / "away")
+    before = told(place)
+    verdict = run("backup", "verify", check=1)
+    restored = run("backup", "restore", tmp_path / "copy", check=1)
+    after = told(place)
+    deep = ask("verify", "--deep", check=4)
+    (tmp_path / "away").rename(place.backups)
+    ask("backup", "verify")
+
+    assert "holds no backup" in verdict.stderr and "mount" in verdict.stderr
+    assert "holds no backup" in restored.stderr
+    assert before == after
+    assert [("backup_missing", "backups")] == [(p["kind"], p["path"]) for p in deep["problems"]]
+
+
 def test_a_mended_backup_counts_again(place: Workspace, run: Callable[..., Done]) -> None:
     run("backup", "now", "--wait")
     before = biggest(place).read_bytes()
