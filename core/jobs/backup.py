@@ -9,16 +9,16 @@ from pathlib import Path
 from core.decide import backup as decide
 from core.decide.retention import DEPENDS_ON as RETIRE_ON
 from core.decide.retention import retire_backups
-from core.inspection import REMEDIES
-from core.jobs.packing import BaseDamaged, Damaged, Packed, Shifting, pack
+from core.jobs.packing import BaseDamaged
 from core.jobs.service import Service
+from core.jobs.storing import BackupUnsound, going, mend, write
 from core.jobs.validate import Interrupted
 from core.logbook import state_at
 from core.store.checking import reach
 from core.store.manifest import Manifest, ManifestDamaged
 from core.store.objects import Store, manifest_name
-from core.store.places import Changed, Folder, StoreFailed
-from core.store.restoring import Flaw, clear, rehearse
+from core.store.places import Folder, StoreFailed
+from core.store.restoring import clear, rehearse
 from events.log import now_us
 from events.types import (
     AlertCleared,
@@ -26,20 +26,12 @@ from events.types import (
     BackupDeleted,
     BackupStarted,
     BackupTaken,
-    CheckpointQuarantined,
-    DriftFound,
     Event,
 )
 from projections.fold import State, digest
 from projections.storage import Backup
 
-#: How often the files may shift under it before a backup gives up for now.
-TRIES = 5
 AGAIN_SECONDS = 600.0
-
-
-class BackupUnsound(Exception):
-    """What came back from the store is not what went in."""
 
 
 class Backups:
@@ -102,7 +94,7 @@ def _request(service: Service, one: Backup) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged | Damaged)
+    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged)
     return (str(error) if known else f"{type(error).__name__}: {error}")[:400]
 
 
@@ -112,15 +104,16 @@ def _reason(error: Exception) -> str:
 def _take(service: Service, one: Backup, scratch: Path) -> None:
     """Everything up to the proof; what is there already is not written again. Raises what goes wrong."""
     store = _store(service, one)
-    manifest, added = _whole(service, store, one), 0
+    manifest, packed, added = _whole(service, store, one), None, 0
     if manifest is None:
-        manifest, added = _write(service, store, one, scratch)
+        packed, added = write(service, store, one, scratch)
+        manifest = packed.manifest
     if one.state == "writing":
         _tell_taken(service, store, one, manifest, added)
     expected = digest(state_at(service.log, manifest.log[0]))
-    flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
-    if flaws and _mend(service, store, one, scratch, flaws):
-        flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
+    flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, going(service))
+    if flaws and mend(service, store, manifest, packed, flaws):
+        flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, going(service))
     if flaws:
         raise BackupUnsound(f"restored on trial, {flaws[0]}")
 
@@ -151,65 +144,6 @@ def _is_ours(service: Service, one: Backup, manifest: Manifest) -> bool:
     return manifest.started == (one.started, service.log.commit_of(one.started)[1].hex())
 
 
-def _write(service: Service, store: Store, one: Backup, scratch: Path) -> tuple[Manifest, int]:
-    """Plan, objects, manifest; gives the bytes that were new, too.
-
-    What shifts meanwhile is looked at again; what is damaged stays out, visibly.
-    """
-    without: frozenset[str] = frozenset()
-    for _ in range(TRIES):
-        try:
-            packed = pack(service, one, scratch, without)
-            added = _put(service, store, packed)
-        except Shifting:
-            continue
-        except Damaged as damage:
-            if (kind := _kind(service.state(), damage.path)) is not None:
-                without |= {damage.path}
-                _tell_damage(service, kind, damage)
-            continue
-        store.complete(packed.manifest)
-        return packed.manifest, added
-    raise BackupUnsound("files went or changed under every look: it is tried again later")
-
-
-def _put(service: Service, store: Store, packed: Packed) -> int:
-    """Write the objects that are not there yet; gives their bytes."""
-    store.plan(packed.manifest)
-    added = 0
-    for sha256, size in packed.manifest.objects.items():
-        if store.has(sha256, size):
-            continue
-        try:
-            store.put(sha256, packed.sources[sha256], _go_on(service))
-        except (Changed, FileNotFoundError) as error:
-            if sha256 in packed.owners:
-                raise Damaged(packed.owners[sha256], str(error)) from error
-            raise Shifting(str(error)) from error
-        added += size
-    return added
-
-
-def _kind(state: State, path: str) -> str | None:
-    """The kind of problem that its damage is. None: it need not be there, a job took it away meanwhile."""
-    if path in {known.path for known in state.versions}:
-        return "version"
-    if path in {point.path for point in state.storage.usable}:
-        return "checkpoint"
-    placed = {entry.placed for entry in state.queue.entries.values() if not entry.lost}
-    return "file_changed" if path in placed else None
-
-
-def _tell_damage(service: Service, kind: str, damage: Damaged) -> None:
-    known = {(drift.kind, drift.path) for drift in service.state().health.drifts}
-    if (kind, damage.path) in known:
-        return
-    detail = f"{damage.what}: it is not in the new backup"
-    service.append(DriftFound(kind=kind, path=damage.path, detail=detail, remedy=REMEDIES[kind]))
-    if kind == "checkpoint":
-        service.append(CheckpointQuarantined(path=damage.path, problems=(damage.what,)))
-
-
 def _tell_taken(service: Service, store: Store, one: Backup, manifest: Manifest, added: int) -> None:
     service.append(
         BackupTaken(
@@ -226,25 +160,6 @@ def _tell_taken(service: Service, store: Store, one: Backup, manifest: Manifest,
             seconds=round(max(0, now_us() - one.at) / 1e6, 3),
         )
     )
-
-
-def _mend(service: Service, store: Store, one: Backup, scratch: Path, flaws: list[Flaw]) -> bool:
-    """Write damaged objects anew from live files that still have their bytes. True: some were."""
-    damaged = {flaw.sha256 for flaw in flaws if flaw.sha256 is not None}
-    if not damaged:
-        return False
-    sources = pack(service, one, scratch, frozenset()).sources
-    for sha256 in sorted(damaged & sources.keys()):
-        store.put(sha256, sources[sha256], _go_on(service))
-    return not damaged.isdisjoint(sources)
-
-
-def _go_on(service: Service) -> Callable[[], None]:
-    def go_on() -> None:
-        if service.stop.is_set():
-            raise Interrupted
-
-    return go_on
 
 
 # -- delete ----------------------------------------------------------------------------------------------

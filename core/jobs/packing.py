@@ -28,11 +28,11 @@ class Shifting(Exception):
 
 
 class Damaged(Exception):
-    """A version, resume point or waiting file is not as the log knows it."""
+    """A version, resume point or waiting file is not as the log knows it; `missing`: nothing is there."""
 
-    def __init__(self, path: str, what: str) -> None:
+    def __init__(self, path: str, what: str, *, missing: bool = False) -> None:
         super().__init__(f"{path}: {what}")
-        self.path, self.what = path, what
+        self.path, self.what, self.missing = path, what, missing
 
 
 class BaseDamaged(Exception):
@@ -45,7 +45,7 @@ class Packed:
 
     manifest: Manifest
     sources: dict[str, Path]  # sha256 → a file with these bytes
-    owners: dict[str, str]  # sha256 → path of the version, resume point or waiting file that has it
+    owners: dict[str, str]  # sha256 → the version, resume point or waiting file that its source belongs to
 
 
 @dataclass(slots=True)
@@ -64,12 +64,14 @@ class _Files:
             found = sha256 or sha256_of(path)
         except FileNotFoundError as error:
             if owner is not None:
-                raise Damaged(owner, f"{path.name} is missing") from error
+                missing = not (self.root / owner).exists()
+                raise Damaged(owner, f"{path.name} is missing", missing=missing) from error
             raise Shifting(str(path)) from error
         self.entries[name] = Entry(sha256=found, size_bytes=status.st_size, mode=status.st_mode & 0o777)
-        self.sources.setdefault(found, path)
-        if owner is not None:
-            self.owners.setdefault(found, owner)
+        if found not in self.sources:
+            self.sources[found] = path
+            if owner is not None:
+                self.owners[found] = owner
 
 
 def pack(service: Service, backup: Backup, scratch: Path, without: frozenset[str]) -> Packed:
@@ -139,7 +141,8 @@ def _add_folder(files: _Files, folder: str, manifest_sha256: str) -> None:
     try:
         raw = (files.root / folder / MANIFEST).read_bytes()
     except FileNotFoundError as error:
-        raise Damaged(folder, f"{MANIFEST} is missing") from error
+        missing = not (files.root / folder).exists()
+        raise Damaged(folder, f"{MANIFEST} is missing", missing=missing) from error
     if hashlib.sha256(raw).hexdigest() != manifest_sha256:
         raise Damaged(folder, f"{MANIFEST} is not the one the log knows")
     files.add(f"{folder}/{MANIFEST}", files.root / folder / MANIFEST, manifest_sha256, folder)
