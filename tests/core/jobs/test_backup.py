@@ -16,7 +16,7 @@ from core.jobs.recovery import recover
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
 from core.logbook import open_log, state_at
-from core.store.objects import Store, object_name
+from core.store.objects import Store
 from db.workspace import Workspace
 from events.types import (
     AlertCleared,
