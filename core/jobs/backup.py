@@ -11,7 +11,7 @@ from core.decide.retention import DEPENDS_ON as RETIRE_ON
 from core.decide.retention import retire_backups
 from core.jobs.packing import BaseDamaged
 from core.jobs.service import Service
-from core.jobs.storing import BackupUnsound, going, mend, write
+from core.jobs.storing import BackupUnsound, Short, ensure, ensure_whole, going, mend, write
 from core.jobs.validate import Interrupted
 from core.logbook import state_at
 from core.store.checking import reach
@@ -35,23 +35,48 @@ AGAIN_SECONDS = 600.0
 
 
 class Backups:
-    """The job; remembers when a target that could not be reached may be asked again."""
+    """The job; remembers when a target that could not be reached may be asked again, and what did not fit."""
 
     def __init__(self) -> None:
         self._not_before = 0.0
+        self._short: Short | None = None
+        self._read_again = 0.0
 
     def turn(self, service: Service) -> None:
-        """Finish what a crash cut short, or begin what is due; then delete what may go."""
-        if backup(service):
+        """Finish what a crash cut short, or begin what is due; then delete what may go.
+
+        Raises Short when it would not fit: the same backup goes on once there is space.
+        """
+        short = None
+        try:
+            self._back_up(service)
+        except Short as error:
+            short = error
+        if time.monotonic() >= self._not_before and not delete(service):  # which may make the room
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+        if short is not None:
+            raise short
+
+    def _back_up(self, service: Service) -> None:
+        if self._short is not None and time.monotonic() < self._read_again:
+            ensure(service, self._short.what, self._short.needs)  # no file is read only to find this again
+        self._short = None
+        try:
+            taken = backup(service)
+        except Short as error:
+            self._short, self._read_again = error, time.monotonic() + AGAIN_SECONDS
+            raise
+        if taken:
             self._not_before = 0.0
             keep = service.settings().backup.keep
             service.decide(lambda state: retire_backups(state, keep), RETIRE_ON)
-        if time.monotonic() >= self._not_before and not delete(service):
-            self._not_before = time.monotonic() + AGAIN_SECONDS
 
 
 def backup(service: Service) -> bool:
-    """Take the backup that is under way, or the one that begins now. True: there was one."""
+    """Take the backup that is under way, or the one that begins now. True: there was one.
+
+    Raises Short when it would not fit, and Interrupted: it is still under way then.
+    """
     if not service.state().storage.backups_in(*decide.UNDER_WAY):
         service.decide(lambda state: decide.begin(state, now_us()), decide.DEPENDS_ON)
     under_way = service.state().storage.backups_in(*decide.UNDER_WAY)
@@ -69,6 +94,8 @@ def backup(service: Service) -> bool:
     except Interrupted:
         raise
     except Exception as error:  # whatever a file system of somebody's making raises: a fact, and another try
+        if isinstance(error, Short) and one.target == service.settings().backup.target:
+            raise  # with another target set, the next one may fit there
         reason = _reason(error)
         _end(service, lambda state: decide.failed(state, one.id, reason, request))
     else:
@@ -94,7 +121,7 @@ def _request(service: Service, one: Backup) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged)
+    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged | Short)
     return (str(error) if known else f"{type(error).__name__}: {error}")[:400]
 
 
@@ -110,6 +137,7 @@ def _take(service: Service, one: Backup, scratch: Path) -> None:
         manifest = packed.manifest
     if one.state == "writing":
         _tell_taken(service, store, one, manifest, added)
+    ensure_whole(service, store, manifest, one)
     expected = digest(state_at(service.log, manifest.log[0]))
     flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, going(service))
     if flaws and mend(service, store, manifest, packed, flaws):

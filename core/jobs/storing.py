@@ -1,26 +1,79 @@
 """Storing: the objects of a backup are written, around what is damaged; damaged objects are written anew."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from core.decide.disk import floor_bytes
 from core.inspection import REMEDIES
 from core.jobs.packing import Damaged, Packed, Shifting, pack
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
+from core.space import ensure_room
 from core.store.manifest import Manifest
 from core.store.objects import Store
-from core.store.places import Changed
-from core.store.restoring import Flaw
+from core.store.places import Changed, Folder
+from core.store.restoring import Flaw, rehearsal_bytes
+from db.reserve import NoRoom
 from events.types import CheckpointQuarantined, DriftFound
 from projections.fold import State
 from projections.storage import Backup
 
+BESIDE = 1 << 20  # bytes of folders, manifests and half-filled blocks
 #: How often the files may shift under it before a backup gives up for now.
 TRIES = 5
 
 
 class BackupUnsound(Exception):
     """What came back from the store is not what went in, or could not go in."""
+
+
+class Short(NoRoom):
+    """A backup would not fit; `needs`: the bytes it asked for, the copy of the log among them."""
+
+    def __init__(self, what: str, needs: float, shortage: str) -> None:
+        super().__init__(shortage)
+        self.what, self.needs = what, needs
+
+
+def ensure(service: Service, what: str, needs: float, held: float = 0.0) -> None:
+    """Raise Short unless so many bytes leave the floor free. `held`: what it takes already."""
+    place = service.workspace
+    whole = shutil.disk_usage(place.root).total
+    try:
+        ensure_room(place, what, needs, above=floor_bytes(service.settings().disk_floor_gb, whole))
+    except NoRoom as error:
+        raise Short(what, needs + held, error.shortage) from error
+
+
+def ensure_copy(service: Service, one: Backup) -> None:
+    """Is there room to copy the log? Raises Short."""
+    ensure(service, named(one), _log_bytes(service) + BESIDE)
+
+
+def ensure_whole(service: Service, store: Store, manifest: Manifest, one: Backup, held: float = 0.0) -> None:
+    """Is there room for what the store, if it is on this disk, and the rehearsal will take? Raises Short."""
+    needs = rehearsal_bytes(manifest) + BESIDE
+    if _is_on_this_disk(service, store):
+        needs += sum(size for sha, size in manifest.objects.items() if not store.has(sha, size))
+    ensure(service, named(one), needs, held)
+
+
+def named(one: Backup) -> str:
+    """How it is called where it waits."""
+    return f"the backup {one.id}"
+
+
+def _log_bytes(service: Service) -> int:
+    log = service.workspace.log
+    return sum(path.stat().st_size for path in (log, log.with_name(f"{log.name}-wal")) if path.exists())
+
+
+def _is_on_this_disk(service: Service, store: Store) -> bool:
+    if not isinstance(store.where, Folder):
+        return False
+    there = next(path for path in (store.where.root, *store.where.root.parents) if path.exists())
+    return there.stat().st_dev == service.workspace.root.stat().st_dev
 
 
 def going(service: Service) -> Callable[[], None]:
@@ -37,12 +90,15 @@ def write(service: Service, store: Store, one: Backup, scratch: Path) -> tuple[P
     """Plan, objects, manifest; gives the bytes that were new, too.
 
     What shifts meanwhile is looked at again; what is damaged or missing stays out, visibly, however much.
+    Raises Short before the first object, when they and the rehearsal would not fit.
     """
     without: frozenset[str] = frozenset()
     shifts = 0
     while shifts < TRIES:
         try:
+            ensure_copy(service, one)
             packed = pack(service, one, scratch, without)
+            ensure_whole(service, store, packed.manifest, one, held=_log_bytes(service))
             added = _put(service, store, packed)
         except Shifting:
             shifts += 1
