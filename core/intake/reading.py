@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from core.intake import sequences
+from core.intake.encoded import Encoded
 from core.intake.formats import READERS, expand, parse, read, recognise
 from core.intake.lines import FileTooLarge, Lines
 from core.intake.messages import doubtful_calls
@@ -15,7 +16,7 @@ from core.intake.problems import BadRow
 from core.intake.report import Tally, leaks
 from core.intake.rows import Json, Row
 from core.intake.spans import Written
-from core.intake.template import Encoded, Renderer
+from core.intake.template import Renderer
 from core.intake.tokens import StoreWriter
 from core.settings import Settings
 from events.heartbeat import moved

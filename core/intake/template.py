@@ -8,32 +8,23 @@ import hashlib
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from core.intake import chatml
 from core.intake.base import BaseUnusable, compiled, load_config, load_tokenizer, template_source
 from core.intake.chatml import END, START
+from core.intake.encoded import Encoded, cut, first_token_from
 from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.spans import OwnTemplate, Written
 
 END_OF_TEXT = "<|endoftext|>"
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One row: `ids` uint32[n] and `labels` uint8[n]; 1 marks a token learned from the one before it."""
-
-    ids: NDArray[np.uint32]
-    labels: NDArray[np.uint8]
 
 
 class Renderer:
@@ -161,11 +152,11 @@ class Renderer:
             if row.is_chat and self.chat_problem:
                 raise BaseUnusable(self.chat_problem)
             if not row.is_chat:
-                pieces.append(_cut([(row.turns[0].text, row.turns[0])], room))
+                pieces.append(cut([(row.turns[0].text, row.turns[0])], room))
             elif self._is_own(row):
                 pieces.append([])               # written below, all in one piece
             else:
-                pieces.append(_cut(chatml.blocks(self.prepare(row).turns), room))
+                pieces.append(cut(chatml.blocks(self.prepare(row).turns), room))
         encodings = iter(self._encode([text for row_pieces in pieces for text, _ in row_pieces]))
         made: list[Encoded] = []
         for row, row_pieces, ready in zip(rows, pieces, written or repeat(None, len(rows)), strict=True):
@@ -208,7 +199,7 @@ class Renderer:
         if ids[: len(self._header)] == self._header:
             return len(self._header)            # so many tokens write the header, the rest writes the answer
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return _first_token_from(encoding, len("assistant\n"), len(text))
+        return first_token_from(encoding, len("assistant\n"), len(text))
 
     def _text(self, encoding: Encoding) -> Encoded:
         ids = np.array([*encoding.ids, self.document_end_id], np.uint32)
@@ -267,25 +258,3 @@ class Renderer:
                 return int(found)
         where = self.folder / "tokenizer_config.json"
         raise BaseUnusable(f"{where} names no end-of-sequence token: add eos_token")
-
-
-def _first_token_from(encoding: Encoding, begin: int, end: int) -> int:
-    """The first token with no character before `begin` (a token may span the border; it is not ours)."""
-    for position in range(begin, end):
-        token = encoding.char_to_token(position)
-        if token is not None:
-            span = encoding.token_to_chars(token)
-            return int(token) + (span is not None and span[0] < begin)
-    return len(encoding)
-
-
-def _cut(pieces: list[tuple[str, Turn]], room: int | None) -> list[tuple[str, Turn]]:
-    if room is None or sum(len(text) for text, _ in pieces) <= room:
-        return pieces
-    kept = []
-    for text, turn in pieces:
-        kept.append((text[:room], turn))
-        room -= len(text)
-        if room <= 0:
-            break
-    return kept

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.files import fsync_folder
-from core.intake.template import Encoded, Renderer
+from core.intake.encoded import Encoded
+from core.intake.template import Renderer
 from core.settings import Settings
 
 # Raised whenever the same file, base and settings would give other tokens or another report.

@@ -14,12 +14,13 @@ from jinja2 import Template
 from tokenizers import Tokenizer
 
 from core.intake import chatml
+from core.intake.encoded import Encoded
 from core.intake.formats import read
 from core.intake.problems import BadRow
 from core.intake.reading import BLOCK_ROWS
 from core.intake.rows import Row, Turn
 from core.intake.spans import SALTS
-from core.intake.template import Encoded, Renderer
+from core.intake.template import Renderer
 from core.intake.tokens import TokenStore
 from core.intake.validate import examine
 from core.settings import Settings
