@@ -42,6 +42,7 @@ EXCEPTIONS = {
     "ConfigInvalid": "bad_config",
     "BaseMissing": "base_missing",
     "DeviceGone": "gpu_missing",
+    "WeightsDamaged": "weights_damaged",
     "Refused": "refused",
     "BaseRefused": "refused",
     "LogUnreadable": "log_error",

@@ -13,7 +13,7 @@ from core.train import checkpoint
 from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build, take_weights
 from core.train.patience import Patience
 from core.train.record import Recorder
-from core.train.refusals import NothingToResume
+from core.train.refusals import NothingToResume, WeightsDamaged
 from core.train.trainer import generators_sha256
 from db.workspace import Workspace
 from events.types import CheckpointQuarantined, CheckpointSaved, DriftFound
@@ -126,7 +126,7 @@ def load(
 ) -> tuple[Memory, Position]:
     """Memory as the newest intact position of the run has it; what is damaged is quarantined on the way.
 
-    Reads nothing when memory equals it already. Raises NothingToResume.
+    Reads nothing when memory equals it already. Raises NothingToResume, WeightsDamaged.
     """
     if memory is not None and memory.built_for != settings_that_build(settings):
         memory = None
@@ -155,10 +155,10 @@ def load(
 
 
 def _verify(workspace: Workspace, state: State, run: Run, path: str) -> None:
-    """The version's weights are those that were published. Raises NothingToResume."""
+    """The version's weights are those that were published. Raises WeightsDamaged."""
     (version,) = [v for v in state.versions.versions.values() if v.path == path]
     if problems := folder_problems(workspace.root / path, version.manifest_sha256):
-        raise NothingToResume(
+        raise WeightsDamaged(
             f"{run.id}: {version.id}, whose weights it begins with, is damaged ({problems[0]}); put {path} "
-            "back from a backup, or skip the run and restore another version"
+            "back from a backup, or `evertrain stop`, restore another version and `evertrain resume`"
         )
