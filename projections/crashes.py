@@ -112,7 +112,7 @@ MEANINGS: dict[str, Meaning] = {
         "Correct the key it names; `evertrain status` says when the settings are accepted.",
     ),
     "base_missing": Meaning(
-        "the base model's files are missing or cannot be read",
+        "the base model's files are missing or cannot be used",
         "Put the files of the base model back into their folder below models/; it is tried again by itself.",
     ),
     "gpu_missing": Meaning(

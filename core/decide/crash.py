@@ -41,6 +41,7 @@ EXCEPTIONS = {
     "NonFinite": "non_finite",
     "ConfigInvalid": "bad_config",
     "BaseMissing": "base_missing",
+    "BaseUnusable": "base_missing",
     "DeviceGone": "gpu_missing",
     "WeightsDamaged": "weights_damaged",
     "Refused": "refused",
