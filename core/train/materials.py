@@ -148,7 +148,7 @@ class Materials:
         known, folder = history.resume_point(self._log, path, before), self._workspace.root / path
         if not folder.exists():
             why = "which is gone (only `checkpoints_keep` resume points are kept)"
-        elif problems := checkpoint.verify(folder, known.manifest_sha256 if known is not None else ""):
+        elif problems := folder_problems(folder, known.manifest_sha256 if known is not None else ""):
             why = f"which is no longer what it was ({problems[0]})"
         else:
             return folder

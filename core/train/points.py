@@ -16,6 +16,7 @@ from core.train.record import Recorder
 from core.train.refusals import NothingToResume, WeightsDamaged
 from core.train.trainer import generators_sha256
 from db.workspace import Workspace
+from events.heartbeat import listening
 from events.types import CheckpointQuarantined, CheckpointSaved, DriftFound
 from projections.fold import State
 from projections.run import Run
@@ -66,7 +67,8 @@ def save(
     def write() -> checkpoint.Saved:
         ensure_room(workspace, f"the resume point {folder.name}", needs)
         _clear(workspace, recorder, state, folder)
-        return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+        with listening(lambda: recorder.progress("save", place.step)):
+            return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
 
     saved = patience.insist(write, recorder, state, place.step)
     path = workspace.relative(folder)
@@ -135,7 +137,7 @@ def load(
             return memory, position
         point = position.checkpoint
         if point is not None:
-            problems = checkpoint.verify(workspace.root / point.path, point.manifest_sha256)
+            problems = folder_problems(workspace.root / point.path, point.manifest_sha256)
             if problems:
                 recorder.append(CheckpointQuarantined(path=point.path, problems=tuple(problems)))
                 continue
