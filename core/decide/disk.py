@@ -31,12 +31,17 @@ def amount(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def shortage(what: str, needs: float, free: float, least: float) -> str | None:
-    """Why `what` cannot begin: its bytes would not leave `least` free. None: it fits."""
+def shortage(
+    what: str, needs: float, free: float, least: float, then: str = "it goes on by itself"
+) -> str | None:
+    """Why `what` cannot begin: its bytes would not leave `least` free. None: it fits.
+
+    `then`: what follows once there is space.
+    """
     if free - least >= needs:
         return None
     kept = f", {amount(least)} of it to be kept free" if least else ""
-    return f"{what} needs {amount(needs)}, {amount(free)} are free{kept}: make space, it goes on by itself"
+    return f"{what} needs {amount(needs)}, {amount(free)} are free{kept}: make space, {then}"
 
 
 def below_floor(free: float, floor: float) -> str | None:
