@@ -19,10 +19,12 @@ from core.train.reproduction import Outcome, reproduce
 from db.reserve import Reserve
 from db.workspace import Workspace
 from events.types import (
+    AlertCleared,
     AttemptStarted,
     ConfigChanged,
     ConsolidateRequested,
     Event,
+    FilePlaced,
     Recorded,
     StepsCompleted,
     TrainingStarted,
@@ -220,6 +222,21 @@ def test_what_is_gone_or_changed_is_named_and_nothing_is_left(
     with pytest.raises(Unreproducible, match=told):
         again(place, KILLED)
     assert [] == list(place.temporary.glob(".reproduction*"))
+
+
+def test_a_file_whose_place_the_log_does_not_tell_is_looked_for_where_its_state_says(
+    lived: Stand, tmp_path: Path
+) -> None:
+    def change(recorded: Recorded) -> Event:
+        return AlertCleared(type="nothing") if isinstance(recorded.event, FilePlaced) else recorded.event
+
+    place = made.told_otherwise(lived, tmp_path / "workspace", change)
+    where = "queue/recently_completed/0.jsonl"
+
+    with pytest.raises(Unreproducible, match=f"put the file back as {where}"):
+        again(place, PLAIN)
+    (place.queue / "processing" / "0.jsonl").rename(place.root / where)
+    assert again(place, PLAIN).is_identical
 
 
 def test_without_its_tokens_a_fixed_set_is_read_again(place: Workspace) -> None:
