@@ -61,6 +61,7 @@ from events.types import (
     VersionUnpinned,
     WorkspaceCreated,
 )
+from projections.disk import DAY_SAMPLES
 from projections.reports import HISTORY, RunFacts
 from projections.run import Run
 
@@ -159,3 +160,8 @@ def space_samples(log: Log) -> tuple[Recorded, ...]:
             break
         found[newest.seq] = newest
     return tuple(found[seq] for seq in sorted(found))
+
+
+def day_samples(log: Log) -> tuple[Recorded, ...]:
+    """The newest day of samples, oldest first: how fast the disk fills is read from these."""
+    return tuple(log.last(DAY_SAMPLES, ResourcesSampled))
