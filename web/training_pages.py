@@ -7,18 +7,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from projections import reports
-from web import run_views
+from web import audit, run_views
 from web.present import Now, Present
 from web.responses import missing, shown, twin
 
 
 def _before(request: Request) -> int | None:
-    text = request.query_params.get("before", "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise HTTPException(400, f"before: {text!r} is not a log position (a whole number).")
-    return int(text)
+    try:
+        return audit.position("before", request.query_params)
+    except audit.BadFilter as error:
+        raise HTTPException(400, f"{error}.") from error
 
 
 async def runs(request: Request) -> Response:

@@ -52,9 +52,10 @@ def test_the_state_just_before_is_the_fold_up_to_there(story: Story, client: Tes
     story.completes("a.jsonl")
     page = client.get("/crashes").text
     before = client.get(f"/crashes/c{seq}/before.json").json()
+    replayed = client.get(f"/replay.json?at={seq - 1}").json()
 
     assert f'href="/replay?at={seq - 1}"' in page and f'href="/audit?before={seq}"' in page
-    assert seq - 1 == before["seq"]
+    assert seq - 1 == before["seq"] and replayed == before
     assert [] == before["projections"]["health"]["crashes"]
     assert "r1" in before["projections"]["run"]["runs"]
     assert [404] * 3 == [client.get(f"/crashes/{bad}/before.json").status_code for bad in ("c1", "x", "c99")]

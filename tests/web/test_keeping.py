@@ -127,6 +127,8 @@ def test_a_page_out_of_date_changes_nothing_and_says_so(
         ("/versions/v9999/restore", {"seq": "1"}, 404), ("/versions/v9999/pin", {"seq": "1"}, 404),
         ("/versions/v9999/unpin", {"seq": "1"}, 404), ("/consolidate", {"average": "0"}, 400),
         ("/consolidate", {"average": "many"}, 400), ("/consolidate", {"average": "9" * 99}, 400),
+        ("/consolidate", {"average": "000000001000"}, 400),
+        ("/consolidate", {"average": "000000001" + "9" * 5000}, 400),
         ("/consolidate", {"average": "²"}, 400), ("/backups/now", {"seq": "x"}, 400),
     ],
 )  # fmt: skip
