@@ -55,14 +55,14 @@ def _known(now: Now, name: str) -> None:
         raise missing(f"There is no run {name}.")
 
 
-async def file(request: Request, notice: str = "", status: int = 200) -> Response:
-    sha256 = request.path_params.get("sha256", "")
+async def file(request: Request) -> Response:
+    sha256 = request.path_params["sha256"]
 
     def prepare(present: Present, now: Now) -> dict[str, Any]:
         _received(now, sha256)
         return run_views.file(present, now, sha256)
 
-    return await shown(request, "file", prepare, "", notice, status)
+    return await shown(request, "file", prepare)
 
 
 async def file_json(request: Request) -> Response:
@@ -76,5 +76,5 @@ async def file_json(request: Request) -> Response:
 
 
 def _received(now: Now, sha256: str) -> None:
-    if reports.file_report(now.state, sha256) is None:
+    if sha256 not in now.state.inbox.files or sha256 not in now.state.queue.entries:
         raise missing(f"No file with the SHA-256 {sha256} was ever received here.")

@@ -3,9 +3,12 @@
 import re
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 from events.types import MoveRequested, RetryRequested
+from projections import reports
+from projections.fold import State
 from tests.web.shelves import Shelves, failed, rich
 from tests.web.story import Story, sha
 from web.charts import Point, standing
@@ -138,6 +141,23 @@ def test_a_file_shows_its_report_its_runs_and_its_history(tmp_path: Any, look: A
     assert (["r1"], ["v0001"]) == ([run["id"] for run in good["runs"]], good["versions"])
     assert "not_json" in page and 'action="/queue/retry"' in page and 'action="/queue/move"' not in page
     assert page.count('class="type"') >= 3
+
+
+@pytest.mark.parametrize("twin", ["", ".json"])
+def test_the_report_of_a_file_is_made_once(
+    story: Story, client: TestClient, monkeypatch: pytest.MonkeyPatch, twin: str
+) -> None:
+    made, report = [], reports.file_report
+
+    def counted(state: State, sha256: str) -> Any:
+        made.append(sha256)
+        return report(state, sha256)
+
+    monkeypatch.setattr(reports, "file_report", counted)
+    key = story.waits("a.jsonl")
+
+    assert 200 == client.get(f"/files/{key}{twin}").status_code
+    assert [key] == made
 
 
 def test_the_buttons_of_a_file_ask_and_come_back_to_it(story: Story, client: TestClient, click: Any) -> None:
