@@ -222,7 +222,10 @@ def crashes(now: Now, hangs: Sequence[Recorded]) -> dict[str, Any]:
     found = now.state.health.crashes
     hung: dict[int, Recorded] = {}  # crash → the hang that led to it: the last one of its process before it
     for one in hangs:
-        after = (c.seq for c in found if c.seq > one.seq and c.role == getattr(one.event, "role", None))
+        e = one.event
+        assert isinstance(e, ProcessHung)
+        # by pid: its own crash may be none of those kept, and the next of its role is another's
+        after = (c.seq for c in found if c.seq > one.seq and (c.role, c.pid) == (e.role, e.pid))
         if (first := next(after, None)) is not None:
             hung[first] = one
     return common(now) | {
