@@ -10,12 +10,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from core import timetravel
-from events.types import AttemptStarted, PauseRequested, ProcessStarted, ServicePaused
+from events.types import AttemptStarted, PauseRequested, ProcessStarted, Recorded, ServicePaused
 from projections.fold import FOLDED, fold
 from projections.moments import processes
 from tests.web.shelves import rich
 from tests.web.story import Story, sha
 from web.app import create_app
+from web.monitor import Monitor
 from web.past import KEPT, Past
 from web.trail import SINGLE_STEPS, Trail
 
@@ -212,12 +213,34 @@ def test_any_order_of_moments_gives_the_fold_up_to_each(told: Told, monkeypatch:
     monkeypatch.setattr("web.past.STATIONS", 4)
     monkeypatch.setattr("web.past.STRIDE", 3)
     log = told.story.log
-    past, head = Past(log), log.head()
+    newest, head = fold(log.read(types=FOLDED)), log.head()
+    past = Past(log, lambda: newest)
 
     for n in range(4 * KEPT):
         seq = (37 * n + 11) % (head + 1)
         assert fold(log.read(to=seq, types=FOLDED)) == past.state(seq)
     assert past.state(seq) is past.state(seq)
+
+
+def test_a_replay_at_the_head_reads_no_fact_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(20):
+        story.waits(f"{n}.jsonl")
+    monitor, again = Monitor(story.workspace), list[Recorded]()
+    now, read = monitor.present.state(), monitor.log.read
+
+    def watched(*args: Any, **more: Any) -> Iterator[Recorded]:
+        for recorded in read(*args, **more):
+            again.append(recorded)
+            yield recorded
+
+    monkeypatch.setattr(monitor.log, "read", watched)
+    head = monitor.log.head()
+    found = monitor.past.state(head)
+    monitor.past.state(head - 1)
+    monitor.close()
+
+    assert now is found
+    assert head - 1 == len(again)  # the moment before it has no state to begin with
 
 
 def long_run(story: Story) -> Iterator[int]:
