@@ -11,7 +11,6 @@ from web.sentences import line
 
 PAGE = 50
 FACTS_SHOWN = 30
-RETRYABLE = ("failed", "rejected", "skipped", "removed", "completed")
 
 
 def run_list(present: Present, now: Now, before: int | None = None) -> dict[str, Any]:
@@ -73,5 +72,5 @@ def file(present: Present, now: Now, sha256: str) -> dict[str, Any]:
         "file": document, "lines": [line(fact, now.state) for fact in found.facts], "older": found.older,
         "priorities": PRIORITIES, "requests": views.requests(now, readings.ABOUT_FILES, sha256),
         "movable": document["state"] in ("waiting", "validating"),
-        "retryable": document["state"] in RETRYABLE and not document["lost"],
+        "retryable": now.state.queue.entries[sha256].may_reopen,
     }  # fmt: skip

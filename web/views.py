@@ -213,7 +213,7 @@ def queue(now: Now) -> dict[str, Any]:
         "entry": state.queue.entries[state.queue.processing] if state.queue.processing else None,
         "run": now.document["run"], "waiting": waiting(state), "ended": done[:ENDED_SHOWN],
         "ended_count": len(done), "duplicates": state.queue.duplicates, "priorities": PRIORITIES,
-        "retryable": ("failed", "rejected", "skipped", "removed"), "asked": asked(state),
+        "asked": asked(state),
     }  # fmt: skip
 
 

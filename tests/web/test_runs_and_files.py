@@ -6,9 +6,19 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from events.types import MoveRequested, RetryRequested
+from core.decide import control
+from events.types import (
+    FileLost,
+    FileRemoved,
+    FileReopened,
+    MoveRequested,
+    Recorded,
+    RetryRequested,
+    SkipRequested,
+    TrainingSkipped,
+)
 from projections import reports
-from projections.fold import State
+from projections.fold import FOLDED, State, fold
 from tests.web.shelves import Shelves, failed, rich
 from tests.web.story import Story, sha
 from web.charts import Point, standing
@@ -172,6 +182,40 @@ def test_the_buttons_of_a_file_ask_and_come_back_to_it(story: Story, client: Tes
     assert [(303, f"/files/{key}")] * 2 == [(a.status_code, a.headers["location"]) for a in (answer, again)]
     assert "waits for its answer" in shown and "MoveRequested" in shown
     assert [MoveRequested(sha256=key, priority="high"), RetryRequested(sha256=key)] == facts
+
+
+def test_a_retry_is_offered_exactly_where_the_daemon_would_take_it(tmp_path: Any, look: Any) -> None:
+    story = Shelves(tmp_path)
+    story.rejects("rejected")
+    story.trained("completed", None, "r1", 5)
+    failed(story, "failed", "r2", 5)
+    for name, run in (("skipped", "r3"), ("processing", "r4")):
+        story.waits(name)
+        story.starts(name, run, 5, 5)
+        if name == "skipped":
+            story.tell(TrainingSkipped(run=run, sha256=sha(name), step=0, global_step=5, checkpoint=None,
+                                       request=story.asks(SkipRequested(run=run))))  # fmt: skip
+    story.waits("waiting")
+    story.waits("removed")
+    story.tell(FileRemoved(sha256=sha("removed"), reason="asked"))
+    for name in ("lost", "lost_later"):
+        story.waits(name)
+        if name == "lost_later":
+            story.tell(FileRemoved(sha256=sha(name), reason="asked"))
+        story.tell(FileLost(sha256=sha(name), path=f"queue/normal/{name}"))
+    client, state = look(story), fold(story.log.read(types=FOLDED))
+    names = {entry.name: key for key, entry in state.queue.entries.items()}
+    taken = set()
+    for name, key in names.items():
+        asked = Recorded(state.seq + 1, 0, "web", "control", RetryRequested(sha256=key), None, None)
+        (answer,) = control.answer(fold([asked], state), trainer_alive=True)
+        taken |= {name} if isinstance(answer, FileReopened) else set()
+    pages = {name: client.get(f"/files/{key}").text for name, key in names.items()}
+    offered = re.findall(r'aria-label="Retry (\w+)"', client.get("/queue").text)
+
+    assert {"rejected", "completed", "failed", "skipped", "removed"} == taken
+    assert taken == set(offered)
+    assert taken == {name for name, page in pages.items() if 'action="/queue/retry"' in page}
 
 
 def test_a_page_number_that_is_none_is_refused(client: TestClient) -> None:
