@@ -17,9 +17,11 @@ def run_list(present: Present, now: Now, before: int | None = None) -> dict[str,
     """One page of runs, newest first. `before`: only those that began before this position."""
     every = reports.newest_runs(now.state)
     found = [run for run in every if before is None or run.first_started < before]
-    shown = found[:PAGE]
+    shown, made = found[:PAGE], reports.versions_made(now.state)
     return {
-        "runs": [reports.run_row(now.state, run, readings.steps_done(present.log, run)) for run in shown],
+        "runs": [
+            reports.run_row(run, readings.steps_done(present.log, run), made.get(run.id)) for run in shown
+        ],
         "count": len(every), "older": shown[-1].first_started if len(found) > PAGE else None,
     }  # fmt: skip
 

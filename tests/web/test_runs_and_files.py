@@ -218,5 +218,23 @@ def test_a_retry_is_offered_exactly_where_the_daemon_would_take_it(tmp_path: Any
     assert taken == {name for name, page in pages.items() if 'action="/queue/retry"' in page}
 
 
+def test_a_list_of_runs_goes_through_the_versions_once(
+    tmp_path: Any, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, made = [], reports.versions_made
+
+    def counted(state: State) -> dict[str, str]:
+        seen.append(state)
+        return made(state)
+
+    monkeypatch.setattr(reports, "versions_made", counted)
+    rows = look(rich(tmp_path)).get("/runs.json").json()["runs"]
+
+    assert 1 == len(seen)
+    assert {"r1": "v0001", "r2": "v0002", "r3": "v0003", "r4": "v0004", "r5": None} == {
+        row["id"]: row["version"] for row in rows
+    }
+
+
 def test_a_page_number_that_is_none_is_refused(client: TestClient) -> None:
     assert [400, 400] == [client.get(f"/runs?before={bad}").status_code for bad in ("x", "9" * 20)]
