@@ -28,7 +28,7 @@ def run_list(present: Present, now: Now, before: int | None = None) -> dict[str,
 
 def runs(present: Present, now: Now, before: int | None = None) -> dict[str, Any]:
     """The page of all runs."""
-    return views.common(now) | {"page": run_list(present, now, before)}
+    return views.common(now) | {"page": run_list(present, now, before), "before": before}
 
 
 def run_document(present: Present, now: Now, name: str) -> dict[str, Any]:

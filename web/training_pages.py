@@ -21,7 +21,7 @@ def _before(request: Request) -> int | None:
 
 async def runs(request: Request) -> Response:
     before = _before(request)
-    channel = "" if before else "runs"  # older pages do not change
+    channel = "runs" if before is None else ""  # older pages do not change
     return await shown(request, "runs", lambda p, now: run_views.runs(p, now, before), channel)
 
 

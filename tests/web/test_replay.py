@@ -140,6 +140,17 @@ def test_the_page_says_which_moment_it_is_and_where_to_go(told: Told) -> None:
     assert told.client.get("/replay").text == last
 
 
+def test_a_comparison_goes_along_from_moment_to_moment(told: Told) -> None:
+    page = told.client.get("/replay?at=40&vs=3").text
+    ways = re.findall(r'<a class="button" href="([^"]+)"', page)
+    slider = re.search(r'<form[^>]*>(?:(?!</form>).)*type="range".*?</form>', page, re.DOTALL)
+
+    assert len(ways) >= 4
+    assert all(re.fullmatch(r"/replay\?at=\d+&amp;vs=3", way) for way in ways)
+    assert slider is not None and '<input type="hidden" name="vs" value="3">' in slider[0]
+    assert 'type="hidden"' not in told.client.get("/replay?at=40").text
+
+
 def test_the_next_change_passes_over_facts_that_change_nothing(story: Story, client: TestClient) -> None:
     story.waits("a.jsonl")
     story.starts("a.jsonl")

@@ -236,5 +236,16 @@ def test_a_list_of_runs_goes_through_the_versions_once(
     }
 
 
+def test_the_twin_of_an_older_page_of_runs_is_that_page(tmp_path: Any, look: Any) -> None:
+    client = look(rich(tmp_path))
+    before = client.get("/runs.json").json()["runs"][0]["seq"]
+    page = client.get(f"/runs?before={before}").text
+    (twin,) = re.findall(r'href="(/runs\.json[^"]*)"', page)
+    shown = re.findall(r'<th scope="row"><a href="/runs/(\w+)">', page)
+
+    assert shown and shown == [run["id"] for run in client.get(twin).json()["runs"]]
+    assert 'href="/runs.json"' in client.get("/runs").text
+
+
 def test_a_page_number_that_is_none_is_refused(client: TestClient) -> None:
     assert [400, 400] == [client.get(f"/runs?before={bad}").status_code for bad in ("x", "9" * 20)]
