@@ -85,14 +85,12 @@ class Past:
     def curves(self, seq: int) -> Curves:
         """The newest run's as of then; the whole history's while that run had no step yet."""
         state = self.state(seq)
-        run = state.run.latest
-        trail = Trail(self._log, run, seq)
+        trail = Trail(self._log, state.run.latest, seq)
         trail.catch_up()
-        whole = run is None
-        if trail.first_step is None and not whole:
-            whole, trail = True, Trail(self._log, None, seq)
+        if trail.first_step is None and trail.run is not None:
+            trail = Trail(self._log, None, seq)
             trail.catch_up()
-        return plots.curves(self._log, trail, state, whole)
+        return plots.curves(self._log, trail, state)
 
     def next_change(self, seq: int) -> int | None:
         """The first fact behind `seq` that changes any state; None: none does."""

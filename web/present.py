@@ -79,13 +79,13 @@ class Present:
             run = state.run.runs[state.run.latest] if state.run.latest else None
             trail = self._trail(None if whole or run is None else run.id)
             if trail.first_step is None and not whole:
-                whole, trail = True, self._trail(None)
-            return plots.curves(self.log, trail, state, whole or run is None)
+                trail = self._trail(None)
+            return plots.curves(self.log, trail, state)
 
     def curves_of(self, run: Run) -> Curves:
         """One run's, however old it is."""
         with self._lock:
-            return plots.curves(self.log, self._trail(run.id), self._follower.catch_up(), False)
+            return plots.curves(self.log, self._trail(run.id), self._follower.catch_up())
 
     def space(self) -> tuple[Recorded, ...]:
         """Samples of the whole time of the log."""

@@ -5,7 +5,6 @@ from typing import Any
 from projections import reports
 from projections.queue import PRIORITIES
 from web import audit, readings, views
-from web.charts import coarse, draw
 from web.present import Now, Present
 from web.sentences import line
 
@@ -52,16 +51,8 @@ def run(present: Present, now: Now, name: str) -> dict[str, Any]:
 
 
 def charts(present: Present, name: str) -> dict[str, Any]:
-    """The charts of one run; what was done again stands apart. Raises KeyError."""
-    curves = present.curves_of(present.state().run.runs[name])
-    small = []
-    for metric, label, say, tick in views.SMALL:
-        columns = coarse(curves.trail.columns(metric), views.SMALL_COLUMNS)
-        if columns or metric not in views.RARE:
-            earlier = [coarse(stretch, views.SMALL_COLUMNS) for stretch in curves.trail.earlier(metric)]
-            chart = draw(columns, earlier=earlier, name=label, ticks=2, say=say, tick=tick)
-            small.append((metric, label, chart))
-    return {"loss": views.loss_chart(curves), "small": small, "width": curves.trail.width, "newest": False}
+    """The charts of one run. Raises KeyError."""
+    return views.charts(present.curves_of(present.state().run.runs[name]), newest=False)
 
 
 def file(present: Present, now: Now, sha256: str) -> dict[str, Any]:

@@ -189,20 +189,16 @@ def loss_chart(curves: Curves) -> Chart | None:
     )  # fmt: skip
 
 
-def charts(curves: Curves) -> dict[str, Any]:
-    """The charts of the overview."""
-    small = []
+def charts(curves: Curves, newest: bool = True) -> dict[str, Any]:
+    """The charts; what was done again stands apart. `newest`: with the figures of this moment."""
+    trail, small = curves.trail, []
     for metric, label, say, tick in SMALL:
-        columns = coarse(curves.trail.columns(metric), SMALL_COLUMNS)
+        columns = coarse(trail.columns(metric), SMALL_COLUMNS)
         if columns or metric not in RARE:
-            small.append((metric, label, draw(columns, name=label, ticks=2, say=say, tick=tick)))
-    return {
-        "loss": loss_chart(curves),
-        "small": small,
-        "newest": True,
-        "whole": curves.whole,
-        "width": curves.trail.width,
-    }
+            earlier = [coarse(stretch, SMALL_COLUMNS) for stretch in trail.earlier(metric)]
+            chart = draw(columns, earlier=earlier, name=label, ticks=2, say=say, tick=tick)
+            small.append((metric, label, chart))
+    return {"loss": loss_chart(curves), "small": small, "newest": newest, "width": trail.width}
 
 
 def queue(now: Now) -> dict[str, Any]:

@@ -56,9 +56,13 @@ def test_steps_done_again_are_a_curve_of_their_own(story: Story, look: Any) -> N
     story.steps(21, 10, loss=1.0, attempt=2)
     client = look(story)
     again = client.get("/runs/r1").text
+    pages = [again, client.get("/").text, client.get("/?range=all").text]
+    small = [page.partition('id="chart-grad_norm"')[2] for page in pages]
 
     assert "" == path_of(once, "earlier") and "done again since" not in once
     assert "" != path_of(again, "earlier") and "done again since" in again
+    assert "" != path_of(small[0], "earlier")
+    assert 1 == len({path_of(each, "earlier") for each in small})
 
 
 def test_a_trail_keeps_what_was_done_again_apart(story: Story) -> None:
