@@ -1,6 +1,5 @@
 """The live view: what one process commits, a viewer of another sees, with bounded effort and a clean end."""
 
-import asyncio
 import http.client
 import re
 import signal
@@ -9,9 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,10 +16,8 @@ from db.engine import connect
 from db.workspace import Workspace
 from events.log import Log
 from tests.web.story import Story
-from web.hub import VIEWERS, Viewer
+from web.hub import VIEWERS
 from web.live import CHANNELS
-from web.monitor import Monitor
-from web.present import Now, Present
 
 START_SECONDS = 30
 
@@ -133,51 +128,6 @@ def test_the_queue_page_follows_too(story: Story, served: Served) -> None:
         text = next(m[2] for m in arrived if m[0] == "queue-waiting" and "fresh.jsonl" in m[2])
 
     assert 'action="/queue/move"' in text
-
-
-def test_a_fact_that_changes_nothing_on_a_page_costs_its_viewers_nothing(
-    story: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("web.live.CALM_SECONDS", 10 * START_SECONDS)
-    prepared, queue = list[int](), CHANNELS["queue"]
-
-    def counted(present: Present, now: Now) -> dict[str, Any]:
-        prepared.append(now.head)
-        return queue.prepare(present, now)
-
-    monkeypatch.setitem(CHANNELS, "queue", replace(queue, prepare=counted))
-    story.waits("a.jsonl")
-    story.starts("a.jsonl")
-
-    async def arrives(viewer: Viewer, name: str, text: str) -> None:
-        until = time.monotonic() + START_SECONDS
-        while text.encode() not in viewer.pending.get(name, b""):
-            assert time.monotonic() < until, f"{text} never came"
-            await asyncio.sleep(0.01)
-
-    async def watch(monitor: Monitor) -> list[int]:
-        looking, waiting = Viewer("overview"), Viewer("queue")
-        for viewer in (looking, waiting):
-            monitor.hub.join(viewer)
-        monitor.pulse.start(asyncio.get_running_loop(), lambda: None)
-        try:
-            await arrives(waiting, "queue-now", "a.jsonl")
-            counts = [len(prepared)]
-            for n in range(1, 6):  # each in a turn of its own: once the next has come, the one before is done
-                story.steps(n, 1, loss=4.0 + n)
-                await arrives(looking, "newest", f"{4 + n}.000")
-            counts.append(len(prepared))
-            story.waits("b.jsonl")
-            await arrives(waiting, "queue-waiting", "b.jsonl")
-            return [*counts, len(prepared)]
-        finally:
-            monitor.close()  # before the loop ends: its thread speaks to it
-
-    monitor = Monitor(story.workspace)
-    counts = asyncio.run(watch(monitor))
-
-    assert [1, 1] == counts[:2]
-    assert counts[1] < counts[2]  # a fact that it shows does reach it
 
 
 def test_the_page_of_a_run_follows_its_own_run(story: Story, served: Served) -> None:
