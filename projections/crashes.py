@@ -168,6 +168,7 @@ class Crash:
     seq: int
     at: int  # µs
     role: str
+    pid: int
     exit_code: int | None
     signal: str | None
     error: str
@@ -208,8 +209,8 @@ def crash(recorded: Recorded) -> Crash:
     e = recorded.event
     assert isinstance(e, ProcessCrashed)
     return Crash(
-        recorded.seq, recorded.at, e.role, e.exit_code, e.signal, e.error, e.run, e.step, e.category, e.phase,
-        e.frames, Map(e.resources),
+        recorded.seq, recorded.at, e.role, e.pid, e.exit_code, e.signal, e.error, e.run, e.step, e.category,
+        e.phase, e.frames, Map(e.resources),
     )  # fmt: skip
 
 

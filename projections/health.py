@@ -20,7 +20,7 @@ from events.types import (
 )
 from projections.crashes import Crash, crash
 
-VERSION = 3
+VERSION = 4
 CRASHES_KEPT = 50
 DRIFTS_KEPT = 50
 

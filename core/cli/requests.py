@@ -89,14 +89,10 @@ def _somebody(workspace: "Workspace") -> bool:
 
 def answer_to(log: "Log", request: int) -> "Recorded | None":
     """The fact that answers a request; one that only tells that the work began is none."""
-    from events.types import BackupStarted
-    from projections.fold import FOLDED
+    from projections.control import ANSWERS
 
-    types = [c for c in FOLDED if "request" in c.__dataclass_fields__ and c is not BackupStarted]
-    for recorded in log.read(request, types=types):
-        if getattr(recorded.event, "request", None) == request:
-            return recorded
-    return None
+    answers = log.read(request, types=ANSWERS)
+    return next((one for one in answers if getattr(one.event, "request", None) == request), None)
 
 
 def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":

@@ -24,7 +24,7 @@ from events.types import (
 )
 from projections.control import Control, Request
 from projections.fold import State
-from projections.queue import PRIORITIES
+from projections.queue import PRIORITIES, REOPENABLE
 
 #: An answer rests on these: when one is newer than what was seen, it is decided again.
 DEPENDS_ON: tuple[type[Event], ...] = (
@@ -37,8 +37,6 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     RetryRequested,
     TrainingStarted,
 )
-
-REOPENABLE = ("rejected", "failed", "skipped", "removed", "completed")
 
 
 def answer(state: State, *, trainer_alive: bool) -> list[Event]:
@@ -170,6 +168,6 @@ def _retry(state: State, request: Request) -> list[Event]:
         return _refuse(request, "no such file")
     if entry.state not in REOPENABLE:
         return _refuse(request, f"{entry.name} is {entry.state} already")
-    if entry.lost:
+    if not entry.may_reopen:
         return _refuse(request, f"the bytes of {entry.name} are gone from disk: drop the file again")
     return [FileReopened(sha256=entry.sha256, priority=entry.priority, request=request.seq)]
