@@ -25,6 +25,7 @@ from events.types import (
 from projections.control import Control, Request
 from projections.fold import State
 from projections.queue import PRIORITIES, REOPENABLE
+from projections.run import Run
 
 #: An answer rests on these: when one is newer than what was seen, it is decided again.
 DEPENDS_ON: tuple[type[Event], ...] = (
@@ -93,8 +94,16 @@ def _halt(state: State, request: Request, trainer_alive: bool) -> list[Event]:
         return [ServicePaused(request=request.seq) if pause else ServiceStopped(request=request.seq)]
     if trainer_alive:
         return []  # its own: it cuts a checkpoint at the next step boundary
+    return _halted(TrainingPaused if pause else TrainingStopped, state, run, request)
+
+
+def _halted(
+    outcome: type[TrainingPaused | TrainingStopped | TrainingSkipped],
+    state: State,
+    run: Run,
+    request: Request,
+) -> list[Event]:
     at = standing(state, run)
-    outcome = TrainingPaused if pause else TrainingStopped
     return [
         outcome(
             run=run.id,
@@ -126,17 +135,7 @@ def _skip(state: State, request: Request, trainer_alive: bool) -> list[Event]:
         return _refuse(request, f"it was meant for {request.run}, which has ended")
     if trainer_alive:
         return []
-    at = standing(state, run)
-    return [
-        TrainingSkipped(
-            run=run.id,
-            sha256=run.sha256,
-            step=at.step,
-            global_step=at.global_step,
-            checkpoint=at.path,
-            request=request.seq,
-        )
-    ]
+    return _halted(TrainingSkipped, state, run, request)
 
 
 def _move(state: State, request: Request) -> list[Event]:
