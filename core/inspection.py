@@ -44,6 +44,7 @@ REMEDIES = {
     "base_model": "put its files back as they were at `evertrain init`: everything rests on them",
     "leftover": "delete it: who wrote it is gone",
     "backup": "take another one (`evertrain backup now`); until then restore from an older one",
+    "backup_missing": "mount its disk, or put the folder back; nothing of it is taken for damaged or deleted",
     "projection": "`evertrain rebuild` folds everything again from the log",
     **dict.fromkeys(("sqlite", "gap", "chain", "changed", "missing", "unchained", "anchor"), _LOG),
     "unreadable": f"open it with the version of evertrain that wrote it; if that fails, {_LOG}",

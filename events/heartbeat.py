@@ -4,13 +4,11 @@ A row says that a process lives (`at`) and, apart from that, whether its work mo
 that works is the only one that may make it move, so no side thread hides that it stands still.
 """
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from db.reserve import LogFull
 from events.log import Log
 
 
@@ -22,20 +20,22 @@ class Heartbeat:
 
     def __init__(self, log: Log, role: str, every: float = 0.5) -> None:
         self._log, self._role, self._every = log, role, every
-        self._phase, self._next, self._turns = "", 0.0, 0
+        self._phase, self._next, self._turns, self._is_written = "", 0.0, 0, True
 
-    def beat(self, phase: str, step: int | None = None, *, sample: str | None = None, now: float) -> None:
-        """Say what is being done; `now` is monotonic seconds. A new phase or a sample is written at once."""
+    def beat(self, phase: str, step: int | None = None, *, sample: str | None = None, now: float) -> bool:
+        """Say what is being done; `now` is monotonic seconds. A new phase or a sample is written at once.
+
+        False: the newest that was due could not be written, for a full disk or the lock of another process.
+        """
         if phase != self._phase or now >= self._next or sample is not None:
             self._turns += 1
-            with contextlib.suppress(LogFull):  # no reason to die: the age of the last one tells
-                self._log.beat(self._role, os.getpid(), phase, step, sample, self._turns)
+            self._is_written = self._log.beat(self._role, os.getpid(), phase, step, sample, self._turns)
             self._phase, self._next = phase, now + self._every
+        return self._is_written
 
     def gone(self) -> None:
         """The process ends."""
-        with contextlib.suppress(LogFull):
-            self._log.beat(self._role, os.getpid(), "gone")
+        self._log.beat(self._role, os.getpid(), "gone")
 
 
 _ears = threading.local()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, immediate, retry_busy
+from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, driver, immediate, retry_busy, waits
 from db.migrate import migrate, schema_version
 from db.reserve import LogFull
 from events.chain import GENESIS, link
@@ -283,10 +283,11 @@ class Log:
         step: int | None = None,
         sample: str | None = None,
         progress: int | None = None,
-    ) -> None:
-        """Overwrite a role's heartbeat; the last sample stays unless a new one comes. Raises LogFull.
+    ) -> bool:
+        """Overwrite a role's heartbeat; the last sample stays unless a new one comes.
 
-        `progress`: a number that changes when the work has moved, and only then.
+        False: the disk is full, or another process holds the write lock; nobody need die of that, for the
+        age of the last one tells. `progress`: a number that changes when the work has moved, and only then.
         """
         values = (role, pid, phase, step, now_us(), sample, progress)
 
@@ -301,7 +302,13 @@ class Log:
                     values,
                 )
 
-        self.room.make(overwrite, self._relieve, waits=False)  # its age tells: nobody waits with it
+        try:
+            self.room.make(overwrite, self._relieve, waits=False)
+        except (LogFull, driver().OperationalError) as error:
+            if not waits(error):
+                raise
+            return False
+        return True
 
     def heartbeats(self) -> dict[str, dict[str, Any]]:
         """role → {pid, phase, step, at, sample, progress}."""

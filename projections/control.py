@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass, replace
 
+from events.codec import TYPES
 from events.types import (
     BackupFailed,
     BackupRequested,
+    BackupStarted,
     BackupVerified,
     CleanRequested,
     ConsolidateRequested,
     DiskCleaned,
+    Event,
     FileRemoved,
     FileReopened,
     FileReprioritized,
@@ -52,6 +55,11 @@ REQUESTS = (
     ConsolidateRequested,
     BackupRequested,
     CleanRequested,
+)
+
+#: What answers a request: the facts that name one, but for that which only tells that the work began.
+ANSWERS: tuple[type[Event], ...] = tuple(
+    cls for cls in TYPES.values() if "request" in cls.__dataclass_fields__ and cls is not BackupStarted
 )
 
 

@@ -12,7 +12,7 @@ from projections.xids import ACTIONS, XIDS
 UNKNOWN = "unknown"
 
 #: What no further try and no other file cures: a person must mend it, and no file is to blame.
-INCURABLE = ("import_error", "bad_config", "base_missing", "gpu_missing")
+INCURABLE = ("import_error", "bad_config", "base_missing", "gpu_missing", "weights_damaged")
 
 #: Ends that others brought about: of the file they say little.
 FOREIGN = ("process_killed", "stopped")
@@ -112,7 +112,7 @@ MEANINGS: dict[str, Meaning] = {
         "Correct the key it names; `evertrain status` says when the settings are accepted.",
     ),
     "base_missing": Meaning(
-        "the base model's files are missing or cannot be read",
+        "the base model's files are missing or cannot be used",
         "Put the files of the base model back into their folder below models/; it is tried again by itself.",
     ),
     "gpu_missing": Meaning(
@@ -120,9 +120,15 @@ MEANINGS: dict[str, Meaning] = {
         "Look at `nvidia-smi` and the driver; it is tried again by itself. "
         'To go on on the CPU, serve with CUDA_VISIBLE_DEVICES="" in the environment.',
     ),
+    "weights_damaged": Meaning(
+        "the version that the run begins with is damaged or gone",
+        "Put the version's folder back from a backup; it is tried again by itself. "
+        "Or `evertrain stop`, restore another version, and `evertrain resume`.",
+    ),
     "refused": Meaning(
         "it found something it must not train with, and says what",
-        "Do what the error says; the queue waits.",
+        "Do what the error says: after max_attempts tries the file is failed, and `evertrain queue retry` "
+        "brings it back.",
     ),
     "log_error": Meaning(
         "the log could not be read or written",
@@ -162,6 +168,7 @@ class Crash:
     seq: int
     at: int  # µs
     role: str
+    pid: int
     exit_code: int | None
     signal: str | None
     error: str
@@ -202,8 +209,8 @@ def crash(recorded: Recorded) -> Crash:
     e = recorded.event
     assert isinstance(e, ProcessCrashed)
     return Crash(
-        recorded.seq, recorded.at, e.role, e.exit_code, e.signal, e.error, e.run, e.step, e.category, e.phase,
-        e.frames, Map(e.resources),
+        recorded.seq, recorded.at, e.role, e.pid, e.exit_code, e.signal, e.error, e.run, e.step, e.category,
+        e.phase, e.frames, Map(e.resources),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ FLOOR_SHARE, TARGET_SHARE = 0.05, 0.20
 KINDS = ("log", "checkpoints", "versions", "backups", "tokens", "files", "logs", "base", "other")
 DAY_US = 86_400_000_000
 LEAST_SPAN_US = 3_600_000_000  # a shorter history says nothing about days to come
+DAY_SAMPLES = 1440  # ResourcesSampled facts of one day: growth is that of the newest
 POINTS = 120  # of the history, at most: a slope is taken through each pair
 
 
@@ -66,7 +67,7 @@ def document(
     """The disk document of CONTRACT, with growth and what a clean-up would free, by kind.
 
     `config`: the settings in force. `kinds`, `reclaimable`: bytes as measured (the daemon's heartbeat
-    sample holds both under `usage`). `samples`: the newest ResourcesSampled facts, oldest first.
+    sample holds both under `usage`). `samples`: the newest DAY_SAMPLES ResourcesSampled facts, oldest first.
     """
     per_day = growth(history(samples))
     floor = int(floor_bytes(float(config["disk_floor_gb"]), total_bytes))

@@ -7,7 +7,6 @@ from immutables import Map
 from events.types import (
     AlertCleared,
     AlertRaised,
-    AttemptStarted,
     DriftCleared,
     DriftFound,
     JobFailed,
@@ -15,14 +14,13 @@ from events.types import (
     ProcessCrashed,
     ProcessExited,
     ProcessHung,
-    ProcessRestarted,
     ProcessStarted,
     Recorded,
     TrainingFailed,
 )
 from projections.crashes import Crash, crash
 
-VERSION = 3
+VERSION = 4
 CRASHES_KEPT = 50
 DRIFTS_KEPT = 50
 
@@ -105,10 +103,6 @@ def apply(state: Health, recorded: Recorded) -> Health:
             state = replace(state, crashes=(*state.crashes[-CRASHES_KEPT + 1 :], crash(recorded)))
             started = known.started_at if known else 0
             return _process(state, e.role, Process(e.pid, "crashed", None, at, started, crashes))
-        case ProcessRestarted():
-            return state
-        case AttemptStarted() if "trainer" in state.processes:
-            return state
         case TrainingFailed() if "trainer" in state.processes:
             # the file was the cause: the next one starts without delay
             return _process(state, "trainer", replace(state.processes["trainer"], crashes=0))

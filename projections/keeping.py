@@ -55,13 +55,14 @@ def backups(state: State) -> dict[str, Any]:
         "target": config.get("target"), "every_hours": config.get("every_hours"), "keep": config.get("keep"),
         "last_ended_at": iso(ended) if ended else None, "next_due": iso(due) if due else None,
         "failures": state.storage.backup_failures,
-        "backups": [_backup(one) for one in reversed(state.storage.backups_in())],
+        "backups": [backup(one) for one in reversed(state.storage.backups_in())],
     }  # fmt: skip
 
 
-def _backup(one: Backup) -> dict[str, Any]:
+def backup(one: Backup) -> dict[str, Any]:
+    """One backup, for the page, its twin and the command alike."""
     return {
-        "id": one.id, "state": one.state, "target": one.target, "at": iso(one.at), "seq": one.started,
+        "id": one.id, "state": one.state, "target": one.target, "created_at": iso(one.at), "seq": one.started,
         "verified_at": iso(one.verified_at) if one.verified_at else None, "versions": list(one.versions),
         "checkpoints": list(one.checkpoints), "log_seq": one.log_seq or None,
         "log_hash": one.log_hash or None, "objects": one.objects, "size_bytes": one.size_bytes,

@@ -27,6 +27,7 @@ from events.types import (
 
 VERSION = 2
 PRIORITIES = ("high", "normal", "low")
+REOPENABLE = ("rejected", "failed", "skipped", "removed", "completed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Entry:
     attempts: int = 0
     reason: str | None = None
     lost: bool = False  # its bytes are gone from disk
+
+    @property
+    def may_reopen(self) -> bool:
+        """It has ended and its bytes are still there: a retry would be taken."""
+        return self.state in REOPENABLE and not self.lost
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,28 +47,28 @@ def newest_runs(state: State) -> list[Run]:
     return sorted(state.run.runs.values(), key=lambda run: run.first_started, reverse=True)
 
 
-def run_row(state: State, run: Run, done: int) -> dict[str, Any]:
-    """A run in a list. `done`: its steps done."""
+def run_row(run: Run, done: int, version: str | None) -> dict[str, Any]:
+    """A run in a list. `done`: its steps done. `version`: the one it made."""
     last = run.validations[-1] if run.validations else None
     return {
         "id": run.id, "file": run.file, "sha256": run.sha256, "state": run.state, "reason": run.reason,
         "step": done, "steps_planned": run.steps_planned, "attempts": run.attempt,
         "global_step": run.global_step - run.step + done, "started_at": iso(run.started_at),
         "validation_loss": last.loss if last else None, "val_train_gap": last.gap if last else None,
-        "fixed_validation_loss": run.fixed_loss, "version": made_by(state, run.id), "seq": run.first_started,
+        "fixed_validation_loss": run.fixed_loss, "version": version, "seq": run.first_started,
     }  # fmt: skip
 
 
-def made_by(state: State, run: str) -> str | None:
-    """The version a run made; releases are made from resume points and do not count."""
-    found = (state.versions.versions[name] for name in reversed(state.versions.order))
-    return next((v.id for v in found if v.run == run and v.kind == "run"), None)
+def versions_made(state: State) -> dict[str, str]:
+    """Run → the version it made, the newest; releases are made from resume points and do not count."""
+    found = (state.versions.versions[name] for name in state.versions.order)
+    return {version.run: version.id for version in found if version.kind == "run"}
 
 
 def run_report(state: State, run: Run, facts: RunFacts) -> dict[str, Any]:
     """A run with its tries, validations, resume points, crashes and settings."""
     measured = validations(facts.validations)
-    return run_row(state, run, facts.done) | {
+    return run_row(run, facts.done, versions_made(state).get(run.id)) | {
         "epochs": run.epochs, "rows": run.rows, "holdout_rows": run.holdout_rows, "tokens": run.tokens,
         "trained_tokens": run.trained_tokens, "parent": run.parent, "checkpoint": run.checkpoint,
         "weights": run.weights, "fixed_set": run.fixed_set,

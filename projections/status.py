@@ -12,7 +12,6 @@ from projections.run import Best, Run
 
 #: A role that has not been heard of for this long is not counted as alive. Each beats every second when idle.
 ALIVE_US = 10_000_000
-#: The same, for a role that may be busy in one long call.
 ROLES = ("watchdog", "daemon", "trainer", "monitor")
 
 Heartbeats = Mapping[str, Mapping[str, Any]]

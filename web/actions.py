@@ -28,7 +28,7 @@ from events.types import (
     TrainingStopped,
 )
 from web import pages, upload
-from web.forms import BadForm, fields
+from web.forms import BadForm, fields, number
 from web.monitor import monitor
 
 Show = Callable[[Request, str, int], Awaitable[Response]]
@@ -56,10 +56,10 @@ async def ask(
     of, text = monitor(request), form.get("seq", "")
     more: dict[str, Any] = {}
     if text:
-        if not text.isascii() or not text.isdigit() or len(text) > 18:
+        if (seq := number(text)) is None:
             raise BadForm("seq: not a log position")
         # one form, as it stood at this position, is one command: a double click gets the first answer again
-        more = {"key": f"web:{request.url.path}:{text}:{fact!r}", "unless": unless, "after": int(text)}
+        more = {"key": f"web:{request.url.path}:{text}:{fact!r}", "unless": unless, "after": seq}
     try:
         await of.run(lambda: of.log.append(fact, **more))
     except (Conflict, KeyReused) as error:
@@ -109,9 +109,8 @@ async def _of_file(
     request: Request, form: dict[str, str], fact: MoveRequested | RemoveRequested | RetryRequested
 ) -> Response:
     """Ask, and go back to the page that asked: the queue, or the file's own."""
-    if form.get("page") != "file":
-        return await ask(request, form, fact, pages.queue, "/queue")
-    return await ask(request, form, fact, pages.queue, f"/files/{fact.sha256}")
+    to = f"/files/{fact.sha256}" if form.get("page") == "file" else "/queue"
+    return await ask(request, form, fact, pages.queue, to)
 
 
 async def take(request: Request) -> Response:

@@ -5,7 +5,7 @@ answers looks at a bounded stretch and says how far it looked.
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +14,7 @@ from events.codec import TYPES
 from events.log import COLUMNS, Log, recorded
 from events.types import Recorded
 from projections.fold import NUMERIC
+from web.forms import number
 
 PAGE = 50
 COUNTED = 10_000
@@ -68,17 +69,17 @@ def parse(query: dict[str, str]) -> Filter:
         raise BadFilter(f"type: there is no fact named {kind!r}")
     return Filter(
         kind, query.get("actor", ""), query.get("stream", ""), _time("since", query), _time("until", query),
-        _seq("before", query), _seq("after", query), query.get("steps", "") not in ("", "0"),
+        position("before", query), position("after", query), query.get("steps", "") not in ("", "0"),
     )  # fmt: skip
 
 
-def _seq(name: str, query: dict[str, str]) -> int | None:
+def position(name: str, query: Mapping[str, str]) -> int | None:
+    """The log position a query names; None: it names none. Raises BadFilter."""
     text = query.get(name, "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    seq = number(text)
+    if text and seq is None:
         raise BadFilter(f"{name}: {text!r} is not a log position (a whole number)")
-    return int(text)
+    return seq
 
 
 def _time(name: str, query: dict[str, str]) -> int | None:

@@ -7,10 +7,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from events.types import ProcessCrashed
-from projections import documents
-from projections.fold import plain
-from projections.status import iso
-from web import readings, views
+from projections import documents, moments
+from web import pages, readings, views
 from web.monitor import monitor
 from web.present import Now, Present
 from web.responses import json, shown, twin
@@ -42,12 +40,9 @@ async def before_json(request: Request) -> Response:
     of = monitor(request)
 
     def work() -> dict[str, Any]:
-        text = request.path_params["id"].removeprefix("c")
-        fact = of.log.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+        fact = pages.fact_at(of, request.path_params["id"].removeprefix("c"))
         if fact is None or not isinstance(fact.event, ProcessCrashed):
             raise HTTPException(404, "There is no such crash.")
-        state = of.past.state(fact.seq - 1)
-        folded = {k: v for k, v in plain(state).items() if k not in ("seq", "at")}
-        return {"seq": fact.seq - 1, "at": iso(state.at), "projections": folded}
+        return moments.document(of.past.moment(fact.seq - 1))
 
     return json(await of.run(work))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FORM_BYTES = 16_384
 PARTS = 200
+DIGITS = 18  # as many fit any position of the log
 
 
 class BadForm(Exception):
@@ -38,6 +39,11 @@ async def fields(request: Request) -> dict[str, str]:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=20))
     except (UnicodeDecodeError, ValueError) as error:
         raise BadForm("the form could not be read") from error
+
+
+def number(text: str) -> int | None:
+    """A whole number from what an address or a form says; None: it is none, or too long for any position."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from events.types import (
 )
 from web import keeping_pages
 from web.actions import ask
-from web.forms import BadForm, fields
+from web.forms import BadForm, fields, number
 from web.monitor import monitor
 
 MOST_AVERAGED = 100
@@ -65,9 +65,10 @@ async def unpin(request: Request) -> Response:
 async def consolidate(request: Request) -> Response:
     form = await fields(request)
     text = form.get("average", "1")
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:9]) <= MOST_AVERAGED:
+    average = number(text)
+    if average is None or not 1 <= average <= MOST_AVERAGED:
         raise BadForm(f"average: {text[:20]!r} is not a whole number from 1 to {MOST_AVERAGED}")
-    fact = ConsolidateRequested(average=int(text))
+    fact = ConsolidateRequested(average=average)
     return await ask(request, form, fact, keeping_pages.versions, "/versions", RELEASES)
 
 

@@ -136,7 +136,7 @@ def disk_document(present: Present, now: Now) -> dict[str, Any]:
         known = usage.document(
             free_bytes=measured["free_bytes"], total_bytes=measured["total_bytes"],
             config=now.state.workspace.config, kinds=now.usage.get("kinds", {}),
-            reclaimable=now.usage.get("reclaimable", {}), samples=present.space(),
+            reclaimable=now.usage.get("reclaimable", {}), samples=present.day(),
         )  # fmt: skip
     return known | {
         "measured": bool(now.usage),

@@ -77,8 +77,10 @@ def channel(present: Present, name: str) -> Channel | None:
 
 def render(present: Present, channel: Channel, names: Iterable[str], now: Now) -> dict[str, str]:
     """The text of these fragments."""
-    values = channel.prepare(present, now)
     wanted = tuple(names)
+    if not wanted:
+        return {}  # nothing is due: most facts are steps, and most pages show none
+    values = channel.prepare(present, now)
     if any(name in channel.charts + channel.tables for name in wanted):
         values |= channel.draw(present)
     return {name: fragment(name, values) for name in wanted}

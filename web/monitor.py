@@ -1,7 +1,6 @@
 """The monitor: what one web process holds open, and how its pages get at it."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +8,6 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from db.engine import busy, driver
 from db.workspace import Workspace
 from events.heartbeat import Heartbeat
 from events.log import Log
@@ -20,7 +18,6 @@ from web.past import Past
 from web.present import Present
 
 T = TypeVar("T")
-LOGGER = logging.getLogger(__name__)
 READERS = 3  # threads that read the log and render; each has its own connection
 BEAT_SECONDS = 1.0
 
@@ -32,7 +29,7 @@ class Monitor:
         self.workspace = workspace
         self.log = Log(workspace.log, "web")
         self.present = Present(self.log, workspace)
-        self.past = Past(self.log)
+        self.past = Past(self.log, self.present.state)
         self.hub = Hub()
         self.pulse = Pulse(self.present, self.hub)
         self.failed = False
@@ -54,12 +51,7 @@ class Monitor:
         try:
             while True:
                 await self.run(lambda: None)
-                try:
-                    await loop.run_in_executor(self._beats, lambda: heart.beat("idle", now=time.monotonic()))
-                except driver().OperationalError as error:
-                    if not busy(error):
-                        raise
-                    LOGGER.warning("another process holds the log's write lock: no heartbeat was written")
+                await loop.run_in_executor(self._beats, lambda: heart.beat("idle", now=time.monotonic()))
                 await asyncio.sleep(BEAT_SECONDS)
         finally:
             await asyncio.shield(loop.run_in_executor(self._beats, heart.gone))

@@ -12,6 +12,7 @@ from events.types import Recorded
 from projections import documents
 from projections.status import iso
 from web import assets, audit, live, views
+from web.forms import number
 from web.hub import VIEWERS, EventStream
 from web.monitor import Monitor, monitor
 from web.render import page
@@ -35,9 +36,9 @@ async def overview_json(request: Request) -> Response:
 
 
 async def queue(request: Request, notice: str = "", status: int = 200) -> Response:
-    taken = request.query_params.get("taken", "")
-    if taken.isascii() and taken.isdigit():
-        notice = f"{taken} file{'' if taken == '1' else 's'} received; checked and queued at the next poll."
+    taken = number(request.query_params.get("taken", ""))
+    if taken is not None:
+        notice = f"{taken} file{'' if taken == 1 else 's'} received; checked and queued at the next poll."
     return await html(
         request,
         lambda of: page("queue", views.queue(of.present.look()) | {"channel": "queue", "notice": notice}),
@@ -102,8 +103,14 @@ async def audit_json(request: Request) -> Response:
     return json(await of.run(work))
 
 
+def fact_at(of: Monitor, text: str) -> Recorded | None:
+    """The fact at a position; None: the text is no position, or nothing is there."""
+    seq = number(text)
+    return of.log.get(seq) if seq is not None else None
+
+
 def _fact(of: Monitor, text: str) -> Recorded:
-    fact = of.log.get(int(text)) if text.isascii() and text.isdigit() and len(text) <= 18 else None
+    fact = fact_at(of, text)
     if fact is None:
         raise HTTPException(404, f"The log holds no fact #{text}.")
     return fact
@@ -163,8 +170,7 @@ async def live_stream(request: Request) -> EventStream:
         raise HTTPException(404, "There is no live view of this name.")
     if len(of.hub) >= VIEWERS or of.hub.closed:
         raise HTTPException(503, "Too many live views are open.", headers={"retry-after": "5"})
-    text = request.query_params.get("seq", "")
-    seen = int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+    seen = number(request.query_params.get("seq", "")) or 0
     if "last-event-id" in request.headers:
         seen = 0  # it was away: a fresh set of everything
     return EventStream(of.hub, name, lambda: of.run(lambda: live.fresh(of.present, name, seen)))

@@ -3,7 +3,7 @@
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from events.log import Log
 from events.types import Recorded, StepsCompleted
@@ -22,10 +22,13 @@ NEXT_READ = 32
 
 
 class Past:
-    """Any earlier moment of one log; safe between threads."""
+    """Any earlier moment of one log; safe between threads. `newest`: the state as it stands, folded already.
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    `newest` may wait for a lock of its own, under which it never asks for a moment of the past.
+    """
+
+    def __init__(self, log: Log, newest: Callable[[], State]) -> None:
+        self._log, self._newest = log, newest
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, State] = OrderedDict()
         self._stations: list[State] = [EMPTY]
@@ -47,8 +50,8 @@ class Past:
 
     def _fold(self, seq: int) -> State:
         place = bisect_right(self._stations, seq, key=lambda state: state.seq)
-        known = [self._stations[place - 1], *(state for at, state in self._kept.items() if at <= seq)]
-        state = max(known, key=lambda state: state.seq)
+        known = [self._stations[place - 1], self._newest(), *self._kept.values()]
+        state = max((state for state in known if state.seq <= seq), key=lambda state: state.seq)
         for n, recorded in enumerate(self._log.read(state.seq, to=seq, types=FOLDED), start=1):
             state = apply(state, recorded)
             if n % self._stride == 0 and state.seq > self._stations[-1].seq:
@@ -82,14 +85,12 @@ class Past:
     def curves(self, seq: int) -> Curves:
         """The newest run's as of then; the whole history's while that run had no step yet."""
         state = self.state(seq)
-        run = state.run.latest
-        trail = Trail(self._log, run, seq)
+        trail = Trail(self._log, state.run.latest, seq)
         trail.catch_up()
-        whole = run is None
-        if trail.first_step is None and not whole:
-            whole, trail = True, Trail(self._log, None, seq)
+        if trail.first_step is None and trail.run is not None:
+            trail = Trail(self._log, None, seq)
             trail.catch_up()
-        return plots.curves(self._log, trail, state, whole)
+        return plots.curves(self._log, trail, state)
 
     def next_change(self, seq: int) -> int | None:
         """The first fact behind `seq` that changes any state; None: none does."""

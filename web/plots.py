@@ -22,17 +22,16 @@ class Curves:
     validations: tuple[Point, ...]
     fixed: tuple[Point, ...]
     marks: tuple[Mark, ...]
-    whole: bool  # the whole history, not one run
 
 
-def curves(log: Log, trail: Trail, state: State, whole: bool) -> Curves:
+def curves(log: Log, trail: Trail, state: State) -> Curves:
     """The numbers of a trail with what was measured and marked, as of the position the trail ends at."""
     measured = _newest_of(log, ValidationMeasured, trail, 2 * POINTS, state)
     points, fixed = (
         tuple(Point(fact.global_step, fact.loss) for fact in measured if fact.kind == kind)
         for kind in ("holdout", "fixed")
     )
-    return Curves(trail, points, fixed, _marks(log, trail, state), whole)
+    return Curves(trail, points, fixed, _marks(log, trail, state))
 
 
 def _newest_of(log: Log, cls: type[OfRun], trail: Trail, n: int, state: State) -> list[OfRun]:

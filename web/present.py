@@ -1,6 +1,7 @@
 """The present: one shared view of the log for every page and every viewer, folded once."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from web.trail import Trail
 
 STEPS_READ = 32
 TRAILS_KEPT = 4  # runs whose curves stay in memory
+
+Samples = Callable[[Log], tuple[Recorded, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Present:
         self._trails: dict[str | None, Trail] = {}
         self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
         self._run_facts: dict[str, tuple[int, RunFacts]] = {}
-        self._space: tuple[int, tuple[Recorded, ...]] = (0, ())
+        self._samples: tuple[int, dict[Samples, tuple[Recorded, ...]]] = (0, {})
         self._asked: tuple[object, tuple[readings.Asked, ...]] = (None, ())
 
     def look(self) -> Now:
@@ -76,22 +79,21 @@ class Present:
             run = state.run.runs[state.run.latest] if state.run.latest else None
             trail = self._trail(None if whole or run is None else run.id)
             if trail.first_step is None and not whole:
-                whole, trail = True, self._trail(None)
-            return plots.curves(self.log, trail, state, whole or run is None)
+                trail = self._trail(None)
+            return plots.curves(self.log, trail, state)
 
     def curves_of(self, run: Run) -> Curves:
         """One run's, however old it is."""
         with self._lock:
-            return plots.curves(self.log, self._trail(run.id), self._follower.catch_up(), False)
+            return plots.curves(self.log, self._trail(run.id), self._follower.catch_up())
 
     def space(self) -> tuple[Recorded, ...]:
-        """Samples of the whole time of the log; read again when there is a newer one."""
-        with self._lock:
-            newest = self.log.newest(ResourcesSampled)
-            seq = newest.seq if newest is not None else 0
-            if self._space[0] != seq:
-                self._space = (seq, readings.space_samples(self.log))
-            return self._space[1]
+        """Samples of the whole time of the log."""
+        return self._sampled(readings.space_samples)
+
+    def day(self) -> tuple[Recorded, ...]:
+        """The newest day of samples."""
+        return self._sampled(readings.day_samples)
 
     def run_facts(self, run: Run) -> RunFacts:
         """What the log says of a run; read again only when a fact came that is no step."""
@@ -101,6 +103,18 @@ class Present:
                 found = {key: known for key, known in self._run_facts.items() if known[0] == seq}
                 self._run_facts = found | {run.id: (seq, readings.run_facts(self.log, run))}
             return replace(self._run_facts[run.id][1], done=readings.steps_done(self.log, run))
+
+    def _sampled(self, read: Samples) -> tuple[Recorded, ...]:
+        """Read again when there is a newer sample."""
+        with self._lock:
+            newest = self.log.newest(ResourcesSampled)
+            seq = newest.seq if newest is not None else 0
+            if self._samples[0] != seq:
+                self._samples = (seq, {})
+            known = self._samples[1]
+            if read not in known:
+                known[read] = read(self.log)
+            return known[read]
 
     def _trail(self, run: str | None) -> Trail:
         trail = self._trails.pop(run, None) or Trail(self.log, run)

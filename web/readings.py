@@ -25,7 +25,6 @@ from events.types import (
     FileQueued,
     FileRejected,
     FileRemoved,
-    FileReopened,
     FileReprioritized,
     JobFailed,
     MoveRequested,
@@ -55,12 +54,12 @@ from events.types import (
     TrainingStopped,
     UnpinRequested,
     ValidationMeasured,
-    VersionPinned,
     VersionPublished,
     VersionRestored,
-    VersionUnpinned,
     WorkspaceCreated,
 )
+from projections.control import ANSWERS
+from projections.disk import DAY_SAMPLES
 from projections.reports import HISTORY, RunFacts
 from projections.run import Run
 
@@ -85,10 +84,6 @@ ABOUT_VERSIONS = (RestoreRequested, PinRequested, UnpinRequested, ConsolidateReq
 ABOUT_BACKUPS = (BackupRequested,)
 ABOUT_DISK = (CleanRequested,)
 ABOUT_FILES = (MoveRequested, RemoveRequested, RetryRequested)
-ANSWERS: tuple[type[Event], ...] = (
-    RequestRefused, VersionRestored, VersionPinned, VersionUnpinned, VersionPublished, BackupVerified,
-    BackupFailed, DiskCleaned, FileReprioritized, FileRemoved, FileReopened,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +154,8 @@ def space_samples(log: Log) -> tuple[Recorded, ...]:
             break
         found[newest.seq] = newest
     return tuple(found[seq] for seq in sorted(found))
+
+
+def day_samples(log: Log) -> tuple[Recorded, ...]:
+    """The newest day of samples, oldest first: how fast the disk fills is read from these."""
+    return tuple(log.last(DAY_SAMPLES, ResourcesSampled))

@@ -5,29 +5,29 @@ from typing import Any
 from projections import reports
 from projections.queue import PRIORITIES
 from web import audit, readings, views
-from web.charts import coarse, draw
 from web.present import Now, Present
 from web.sentences import line
 
 PAGE = 50
 FACTS_SHOWN = 30
-RETRYABLE = ("failed", "rejected", "skipped", "removed", "completed")
 
 
 def run_list(present: Present, now: Now, before: int | None = None) -> dict[str, Any]:
     """One page of runs, newest first. `before`: only those that began before this position."""
     every = reports.newest_runs(now.state)
     found = [run for run in every if before is None or run.first_started < before]
-    shown = found[:PAGE]
+    shown, made = found[:PAGE], reports.versions_made(now.state)
     return {
-        "runs": [reports.run_row(now.state, run, readings.steps_done(present.log, run)) for run in shown],
+        "runs": [
+            reports.run_row(run, readings.steps_done(present.log, run), made.get(run.id)) for run in shown
+        ],
         "count": len(every), "older": shown[-1].first_started if len(found) > PAGE else None,
     }  # fmt: skip
 
 
 def runs(present: Present, now: Now, before: int | None = None) -> dict[str, Any]:
     """The page of all runs."""
-    return views.common(now) | {"page": run_list(present, now, before)}
+    return views.common(now) | {"page": run_list(present, now, before), "before": before}
 
 
 def run_document(present: Present, now: Now, name: str) -> dict[str, Any]:
@@ -51,16 +51,8 @@ def run(present: Present, now: Now, name: str) -> dict[str, Any]:
 
 
 def charts(present: Present, name: str) -> dict[str, Any]:
-    """The charts of one run; what was done again stands apart. Raises KeyError."""
-    curves = present.curves_of(present.state().run.runs[name])
-    small = []
-    for metric, label, say, tick in views.SMALL:
-        columns = coarse(curves.trail.columns(metric), views.SMALL_COLUMNS)
-        if columns or metric not in views.RARE:
-            earlier = [coarse(stretch, views.SMALL_COLUMNS) for stretch in curves.trail.earlier(metric)]
-            chart = draw(columns, earlier=earlier, name=label, ticks=2, say=say, tick=tick)
-            small.append((metric, label, chart))
-    return {"loss": views.loss_chart(curves), "small": small, "width": curves.trail.width, "newest": False}
+    """The charts of one run. Raises KeyError."""
+    return views.charts(present.curves_of(present.state().run.runs[name]), newest=False)
 
 
 def file(present: Present, now: Now, sha256: str) -> dict[str, Any]:
@@ -73,5 +65,5 @@ def file(present: Present, now: Now, sha256: str) -> dict[str, Any]:
         "file": document, "lines": [line(fact, now.state) for fact in found.facts], "older": found.older,
         "priorities": PRIORITIES, "requests": views.requests(now, readings.ABOUT_FILES, sha256),
         "movable": document["state"] in ("waiting", "validating"),
-        "retryable": document["state"] in RETRYABLE and not document["lost"],
+        "retryable": now.state.queue.entries[sha256].may_reopen,
     }  # fmt: skip

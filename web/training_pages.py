@@ -7,23 +7,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from projections import reports
-from web import run_views
+from web import audit, run_views
 from web.present import Now, Present
 from web.responses import missing, shown, twin
 
 
 def _before(request: Request) -> int | None:
-    text = request.query_params.get("before", "")
-    if not text:
-        return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise HTTPException(400, f"before: {text!r} is not a log position (a whole number).")
-    return int(text)
+    try:
+        return audit.position("before", request.query_params)
+    except audit.BadFilter as error:
+        raise HTTPException(400, f"{error}.") from error
 
 
 async def runs(request: Request) -> Response:
     before = _before(request)
-    channel = "" if before else "runs"  # older pages do not change
+    channel = "runs" if before is None else ""  # older pages do not change
     return await shown(request, "runs", lambda p, now: run_views.runs(p, now, before), channel)
 
 
@@ -57,14 +55,14 @@ def _known(now: Now, name: str) -> None:
         raise missing(f"There is no run {name}.")
 
 
-async def file(request: Request, notice: str = "", status: int = 200) -> Response:
-    sha256 = request.path_params.get("sha256", "")
+async def file(request: Request) -> Response:
+    sha256 = request.path_params["sha256"]
 
     def prepare(present: Present, now: Now) -> dict[str, Any]:
         _received(now, sha256)
         return run_views.file(present, now, sha256)
 
-    return await shown(request, "file", prepare, "", notice, status)
+    return await shown(request, "file", prepare)
 
 
 async def file_json(request: Request) -> Response:
@@ -78,5 +76,5 @@ async def file_json(request: Request) -> Response:
 
 
 def _received(now: Now, sha256: str) -> None:
-    if reports.file_report(now.state, sha256) is None:
+    if sha256 not in now.state.inbox.files or sha256 not in now.state.queue.entries:
         raise missing(f"No file with the SHA-256 {sha256} was ever received here.")

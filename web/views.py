@@ -189,20 +189,16 @@ def loss_chart(curves: Curves) -> Chart | None:
     )  # fmt: skip
 
 
-def charts(curves: Curves) -> dict[str, Any]:
-    """The charts of the overview."""
-    small = []
+def charts(curves: Curves, newest: bool = True) -> dict[str, Any]:
+    """The charts; what was done again stands apart. `newest`: with the figures of this moment."""
+    trail, small = curves.trail, []
     for metric, label, say, tick in SMALL:
-        columns = coarse(curves.trail.columns(metric), SMALL_COLUMNS)
+        columns = coarse(trail.columns(metric), SMALL_COLUMNS)
         if columns or metric not in RARE:
-            small.append((metric, label, draw(columns, name=label, ticks=2, say=say, tick=tick)))
-    return {
-        "loss": loss_chart(curves),
-        "small": small,
-        "newest": True,
-        "whole": curves.whole,
-        "width": curves.trail.width,
-    }
+            earlier = [coarse(stretch, SMALL_COLUMNS) for stretch in trail.earlier(metric)]
+            chart = draw(columns, earlier=earlier, name=label, ticks=2, say=say, tick=tick)
+            small.append((metric, label, chart))
+    return {"loss": loss_chart(curves), "small": small, "newest": newest, "width": trail.width}
 
 
 def queue(now: Now) -> dict[str, Any]:
@@ -213,7 +209,7 @@ def queue(now: Now) -> dict[str, Any]:
         "entry": state.queue.entries[state.queue.processing] if state.queue.processing else None,
         "run": now.document["run"], "waiting": waiting(state), "ended": done[:ENDED_SHOWN],
         "ended_count": len(done), "duplicates": state.queue.duplicates, "priorities": PRIORITIES,
-        "retryable": ("failed", "rejected", "skipped", "removed"), "asked": asked(state),
+        "asked": asked(state),
     }  # fmt: skip
 
 
@@ -222,7 +218,10 @@ def crashes(now: Now, hangs: Sequence[Recorded]) -> dict[str, Any]:
     found = now.state.health.crashes
     hung: dict[int, Recorded] = {}  # crash → the hang that led to it: the last one of its process before it
     for one in hangs:
-        after = (c.seq for c in found if c.seq > one.seq and c.role == getattr(one.event, "role", None))
+        e = one.event
+        assert isinstance(e, ProcessHung)
+        # by pid: its own crash may be none of those kept, and the next of its role is another's
+        after = (c.seq for c in found if c.seq > one.seq and (c.role, c.pid) == (e.role, e.pid))
         if (first := next(after, None)) is not None:
             hung[first] = one
     return common(now) | {

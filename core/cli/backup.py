@@ -66,61 +66,46 @@ def list_backups(
 
 
 def _known(workspace: Path | None) -> list[dict[str, Any]]:
+    from projections.keeping import backup
+
     _, state = _state(workspace)
-    return [_row(one) for one in state.storage.backups_in()]
-
-
-def _row(one: "Backup") -> dict[str, Any]:
-    from projections.status import iso
-
-    return {
-        "id": one.id,
-        "state": one.state,
-        "created_at": iso(one.at),
-        "verified_at": iso(one.verified_at) if one.verified_at is not None else None,
-        "target": one.target,
-        "versions": list(one.versions),
-        "checkpoints": list(one.checkpoints),
-        "log_seq": one.log_seq or None,
-        "log_hash": one.log_hash or None,
-        "objects": one.objects,
-        "size_bytes": one.size_bytes,
-        "added_bytes": one.added_bytes,
-        "reason": one.reason,
-    }
+    return [backup(one) for one in state.storage.backups_in()]
 
 
 def _at(target: str) -> list[dict[str, Any]]:
-    """What the manifests themselves say."""
+    """What the manifests themselves say, as the same document; what only the log knows is null."""
     from core.store.manifest import ManifestDamaged
+    from projections.keeping import backup as document
+    from projections.storage import Backup
 
     store, rows = _store(target), []
     for backup in store.backups():
+        row: dict[str, Any] = dict.fromkeys(document(Backup(backup, target, 0, 0)))
+        row |= {"id": backup, "target": target}
         try:
             manifest = store.manifest(backup)
         except ManifestDamaged as error:
-            rows.append({"id": backup, "state": "damaged", "reason": str(error), "log_seq": 0})
+            rows.append(row | {"state": "damaged", "reason": str(error)})
             continue
         rows.append(
-            {
-                "id": backup,
+            row
+            | {
                 "state": "unknown",
                 "created_at": manifest.created_at,
-                "target": target,
+                "seq": manifest.started[0],
                 "versions": list(manifest.versions),
                 "checkpoints": list(manifest.checkpoints),
                 "log_seq": manifest.log[0],
                 "log_hash": manifest.log[1],
                 "objects": len(manifest.objects),
                 "size_bytes": manifest.size_bytes,
-                "reason": None,
             }
         )
-    return sorted(rows, key=lambda row: row["log_seq"])
+    return sorted(rows, key=lambda row: row["log_seq"] or 0)
 
 
 def _line(row: dict[str, Any]) -> str:
-    if "created_at" not in row:
+    if row["created_at"] is None:
         return f"  {row['id']}  {row['state']}: {row['reason']}"
     held = f"{len(row['versions'])} versions, {row['size_bytes']:,} bytes, log to #{row['log_seq'] or '–'}"
     return f"  {row['id']}  {row['state']:<9} {row['created_at']}  {held}" + (
@@ -227,7 +212,8 @@ def restore(
 def _meant(
     given: str | None, target: str | None, workspace: Path | None, folder: Path
 ) -> "tuple[Store, str]":
-    """The store and the backup: of a target alone, or of a workspace and its log."""
+    """The store and the backup: of a target alone, or of a workspace and its log. Raises StoreFailed."""
+    from core.store.checking import reach
     from core.store.manifest import ID
     from core.store.places import Folder
     from db.workspace import find
@@ -243,7 +229,7 @@ def _meant(
         kept = [b for b in state.storage.backups_in("verified", "damaged") if given in (None, b.id)]
         newest = [b for b in kept if b.state == "verified"] or kept
         known = [b.id for b in newest]
-        store = _store(newest[-1].target, place.root) if newest else _store("backups", place.root)
+        store = reach(newest[-1].target, place.root, kept) if newest else _store("backups", place.root)
     if not known:
         fail(f"no such backup{f': {given}' if given else ''}: see `evertrain backup list`", USAGE)
     if place.log.exists() and folder.is_relative_to(place.root):

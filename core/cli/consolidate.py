@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from core.cli.control import WaitOption
+from core.cli.control import TimeoutOption, WaitOption
 from core.cli.requests import ask
 from core.cli.terms import JsonOption, WorkspaceOption
 
@@ -18,7 +18,7 @@ def consolidate(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
     wait: WaitOption = False,
-    timeout: Annotated[float, typer.Option("--timeout", help="Seconds to wait.")] = 600.0,
+    timeout: TimeoutOption = 600.0,
 ) -> None:
     """Make a bf16 release, without moments, for other machines; training goes on from what it has."""
     from events.types import ConsolidateRequested

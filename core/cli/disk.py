@@ -7,8 +7,6 @@ import typer
 from core.cli.requests import ask
 from core.cli.terms import JsonOption, WorkspaceOption, open_cli_log, show
 
-DAY_SAMPLES = 1440  # one fact a minute
-
 disk_app = typer.Typer(help="The disk: bytes by kind, growth, clean-up.", rich_markup_mode=None)
 
 
@@ -28,7 +26,7 @@ def disk(context: typer.Context, workspace: WorkspaceOption = None, as_json: Jso
     from core.jobs.service import Service
     from db.usage import measure
     from events.types import ResourcesSampled
-    from projections.disk import document
+    from projections.disk import DAY_SAMPLES, document
 
     place, log = open_cli_log(workspace)
     service, whole = Service(place, log), shutil.disk_usage(place.root)

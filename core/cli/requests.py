@@ -29,10 +29,10 @@ def ask(
     """
     workspace, log = open_cli_log(given)
     (seq,) = log.append(fact)
-    alone = False
-    if acts_alone:
-        alone = act(workspace, log)
+    alone, short = act(workspace, log) if acts_alone else (False, None)
     answer = answer_to(log, seq)
+    if answer is None and short is not None:
+        fail(f"{short} in the next service; request #{seq} stays in the log", FAILED)
     if answer is None and wait:
         if alone or not _somebody(workspace):
             fail(
@@ -44,8 +44,8 @@ def ask(
     _tell(seq, fact, answer, as_json, quiet)
 
 
-def act(workspace: "Workspace", log: "Log") -> bool:
-    """Do the daemon's part with its lock, if nobody has it. True: done."""
+def act(workspace: "Workspace", log: "Log") -> tuple[bool, str | None]:
+    """Do the daemon's part with its lock, if nobody has it. Was it done, and what found no space?"""
     from core.jobs.arrange import arrange
     from core.jobs.backup import backup
     from core.jobs.consolidation import answer_consolidation
@@ -54,22 +54,30 @@ def act(workspace: "Workspace", log: "Log") -> bool:
     from core.jobs.service import Service
     from core.jobs.versions import keep_versions
     from db.processes import RoleLock, RoleTaken
+    from db.reserve import NoRoom
 
+    def back_up(service: Service) -> None:
+        while service.state().control.first("BackupRequested") is not None and backup(service):
+            continue
+
+    short = None
     try:
         with RoleLock(workspace.locks, "daemon").acquire():
             service = Service(workspace, log)
             disk = Disk(workspace)
-            answer(service)
-            keep_versions(service)
-            answer_consolidation(service)
-            arrange(service)
-            if service.state().control.first("CleanRequested") is not None:
-                disk.care(service)
-            while service.state().control.first("BackupRequested") is not None and backup(service):
-                continue
+
+            def clean(service: Service) -> None:
+                if service.state().control.first("CleanRequested") is not None:
+                    disk.care(service)
+
+            for work in (answer, keep_versions, answer_consolidation, arrange, clean, back_up):
+                try:
+                    work(service)
+                except NoRoom as error:  # what waits for space holds up nothing else
+                    short = short or error.shortage
     except RoleTaken:
-        return False
-    return True
+        return False, None
+    return True, short
 
 
 def _somebody(workspace: "Workspace") -> bool:
@@ -81,14 +89,10 @@ def _somebody(workspace: "Workspace") -> bool:
 
 def answer_to(log: "Log", request: int) -> "Recorded | None":
     """The fact that answers a request; one that only tells that the work began is none."""
-    from events.types import BackupStarted
-    from projections.fold import FOLDED
+    from projections.control import ANSWERS
 
-    types = [c for c in FOLDED if "request" in c.__dataclass_fields__ and c is not BackupStarted]
-    for recorded in log.read(request, types=types):
-        if getattr(recorded.event, "request", None) == request:
-            return recorded
-    return None
+    answers = log.read(request, types=ANSWERS)
+    return next((one for one in answers if getattr(one.event, "request", None) == request), None)
 
 
 def _await(log: "Log", request: int, timeout: float) -> "Recorded | None":

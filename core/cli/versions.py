@@ -157,14 +157,21 @@ def _number(value: float | None, sign: str = "") -> str:
     return "–" if value is None else f"{value:{sign},}" if isinstance(value, int) else f"{value:{sign}.4g}"
 
 
-def _request(given: str, kind: "Callable[..., Event]", workspace: Path | None) -> "Event":
-    """The request for a version that the log knows; anything else is wrong usage."""
+def _ask_about(
+    given: str,
+    kind: "Callable[..., Event]",
+    workspace: Path | None,
+    as_json: bool,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Ask for a version that the log knows; anything else is wrong usage."""
     from core.logbook import state_at
 
     _, log = open_cli_log(workspace)
     meant = find_version(state_at(log), given)
     log.close()
-    return kind(version=meant.id)
+    ask(workspace, kind(version=meant.id), as_json=as_json, wait=wait, timeout=timeout)
 
 
 def restore(
@@ -177,8 +184,7 @@ def restore(
     """Go back to a version: later files train on from it. Nothing is deleted, the queue stays."""
     from events.types import RestoreRequested
 
-    fact = _request(version, RestoreRequested, workspace)
-    ask(workspace, fact, as_json=as_json, wait=wait, timeout=timeout)
+    _ask_about(version, RestoreRequested, workspace, as_json, wait, timeout)
 
 
 def pin(
@@ -191,8 +197,7 @@ def pin(
     """Keep a version, whatever the policy says."""
     from events.types import PinRequested
 
-    fact = _request(version, PinRequested, workspace)
-    ask(workspace, fact, as_json=as_json, wait=wait, timeout=timeout)
+    _ask_about(version, PinRequested, workspace, as_json, wait, timeout)
 
 
 def unpin(
@@ -205,8 +210,7 @@ def unpin(
     """Leave a version to the policy again."""
     from events.types import UnpinRequested
 
-    fact = _request(version, UnpinRequested, workspace)
-    ask(workspace, fact, as_json=as_json, wait=wait, timeout=timeout)
+    _ask_about(version, UnpinRequested, workspace, as_json, wait, timeout)
 
 
 def export(

@@ -24,7 +24,8 @@ from events.types import (
 )
 from projections.control import Control, Request
 from projections.fold import State
-from projections.queue import PRIORITIES
+from projections.queue import PRIORITIES, REOPENABLE
+from projections.run import Run
 
 #: An answer rests on these: when one is newer than what was seen, it is decided again.
 DEPENDS_ON: tuple[type[Event], ...] = (
@@ -37,8 +38,6 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     RetryRequested,
     TrainingStarted,
 )
-
-REOPENABLE = ("rejected", "failed", "skipped", "removed", "completed")
 
 
 def answer(state: State, *, trainer_alive: bool) -> list[Event]:
@@ -95,8 +94,16 @@ def _halt(state: State, request: Request, trainer_alive: bool) -> list[Event]:
         return [ServicePaused(request=request.seq) if pause else ServiceStopped(request=request.seq)]
     if trainer_alive:
         return []  # its own: it cuts a checkpoint at the next step boundary
+    return _halted(TrainingPaused if pause else TrainingStopped, state, run, request)
+
+
+def _halted(
+    outcome: type[TrainingPaused | TrainingStopped | TrainingSkipped],
+    state: State,
+    run: Run,
+    request: Request,
+) -> list[Event]:
     at = standing(state, run)
-    outcome = TrainingPaused if pause else TrainingStopped
     return [
         outcome(
             run=run.id,
@@ -128,17 +135,7 @@ def _skip(state: State, request: Request, trainer_alive: bool) -> list[Event]:
         return _refuse(request, f"it was meant for {request.run}, which has ended")
     if trainer_alive:
         return []
-    at = standing(state, run)
-    return [
-        TrainingSkipped(
-            run=run.id,
-            sha256=run.sha256,
-            step=at.step,
-            global_step=at.global_step,
-            checkpoint=at.path,
-            request=request.seq,
-        )
-    ]
+    return _halted(TrainingSkipped, state, run, request)
 
 
 def _move(state: State, request: Request) -> list[Event]:
@@ -170,6 +167,6 @@ def _retry(state: State, request: Request) -> list[Event]:
         return _refuse(request, "no such file")
     if entry.state not in REOPENABLE:
         return _refuse(request, f"{entry.name} is {entry.state} already")
-    if entry.lost:
+    if not entry.may_reopen:
         return _refuse(request, f"the bytes of {entry.name} are gone from disk: drop the file again")
     return [FileReopened(sha256=entry.sha256, priority=entry.priority, request=request.seq)]

@@ -19,7 +19,7 @@ ALERTS: tuple[type[Event], ...] = (AlertRaised, AlertCleared)
 LOG_DAYS = 7  # the day's log is kept so long
 QUARANTINE_DAYS = 7  # so long a person may look at what was set aside
 BYTES_PER_PARAMETER = {"pure_bf16": 6}  # weights and two moments; 12 with weights in fp32
-LINES_PER_REPORT = 1 << 16  # bytes beside the tensors: config, position, manifest
+BESIDE_TENSORS = 1 << 16  # bytes of a resume point: config, position, manifest
 KEPT_FOR = ("validating", "waiting", "processing")  # a file in one of these needs its tokens
 
 
@@ -31,12 +31,17 @@ def amount(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def shortage(what: str, needs: float, free: float, least: float) -> str | None:
-    """Why `what` cannot begin: its bytes would not leave `least` free. None: it fits."""
+def shortage(
+    what: str, needs: float, free: float, least: float, then: str = "it goes on by itself"
+) -> str | None:
+    """Why `what` cannot begin: its bytes would not leave `least` free. None: it fits.
+
+    `then`: what follows once there is space.
+    """
     if free - least >= needs:
         return None
     kept = f", {amount(least)} of it to be kept free" if least else ""
-    return f"{what} needs {amount(needs)}, {amount(free)} are free{kept}: make space, it goes on by itself"
+    return f"{what} needs {amount(needs)}, {amount(free)} are free{kept}: make space, {then}"
 
 
 def below_floor(free: float, floor: float) -> str | None:
@@ -54,7 +59,7 @@ def save_needs(state: State, precision: str) -> int:
     if newest is not None:
         return newest.size_bytes
     parameters = state.workspace.created.parameters if state.workspace.created else 0
-    return parameters * BYTES_PER_PARAMETER.get(precision, 12) + LINES_PER_REPORT
+    return parameters * BYTES_PER_PARAMETER.get(precision, 12) + BESIDE_TENSORS
 
 
 def run_needs(state: State, settings: Settings, *, tokens: int, version: int) -> int:

@@ -34,6 +34,9 @@ def base_model(folder: Path, found: Description) -> Finding:
     except BaseUnusable as error:
         remedy = "copy the base model again, into a new workspace (`evertrain init --base`)"
         return Finding("base_model", PROBLEM, str(error), remedy)
+    except OSError as error:
+        remedy = "make the file readable, or look after the disk (`dmesg`) and copy the base model back"
+        return Finding("base_model", PROBLEM, f"{error.filename}: {error.strerror}", remedy)
     detail += renderer.notes
     ends = found.eos_token_id if isinstance(found.eos_token_id, list) else [found.eos_token_id]
     if found.pad_token_id is None or found.pad_token_id in ends:

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from core.intake.formats import read
+from core.intake.problems import MACHINE_FAULTS
 from core.intake.rows import Json, Row, Turn
 from core.intake.sandbox import ChatTemplate
 
@@ -92,6 +93,8 @@ def _difference(
         theirs = template.render(messages, list(tools) if tools else None)
         if tools:
             row = declare(row, tools, template)
+    except MACHINE_FAULTS:
+        raise
     except Exception as error:                  # a template may raise anything; the user is shown what
         return f"its chat template fails on an ordinary conversation ({type(error).__name__}: {error})"
     ours = write(row.turns)
@@ -126,6 +129,8 @@ def _system_with_tools(template: ChatTemplate, system: str | None, tools: tuple[
 def _thinking(template: ChatTemplate) -> list[str]:
     try:
         theirs = template.render([QUESTION, THOUGHT, QUESTION, ANSWER])
+    except MACHINE_FAULTS:
+        raise
     except Exception as error:                  # as above
         return [f"the template fails on an answer with a thought ({type(error).__name__})"]
     if "Hm." in theirs:

@@ -104,7 +104,7 @@ class Checker:
         if "base_unusable" in answer:
             raise BaseUnusable(answer["base_unusable"])
         if "os_error" in answer:
-            raise OSError(*answer["os_error"], str(path))
+            raise OSError(*answer["os_error"])
         return _failed(path, sha256, answer["failed"], config)
 
 

@@ -70,7 +70,8 @@ def _answer(question: dict[str, Any], renderers: dict[str, Renderer], progress: 
     except BaseUnusable as error:
         return {"base_unusable": str(error)}
     except OSError as error:
-        return {"os_error": [error.errno, error.strerror or str(error)]}
+        of = os.fsdecode(error.filename) if error.filename is not None else None
+        return {"os_error": [error.errno, error.strerror or str(error), of]}
     except MemoryError:
         return {"failed": f"it takes more than {question['limits']['memory_bytes'] >> 20} MiB of memory"}
     return {"report": report.as_json()}

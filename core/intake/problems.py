@@ -58,6 +58,10 @@ FILE_ROW_CODES: dict[str, Code] = {
 }
 
 
+# No fault of a row, a template or a base, and never told as one: it must not decide what is trained.
+MACHINE_FAULTS = (MemoryError, OSError)
+
+
 class BadRow(ValueError):
     """A row cannot be used; `code` is one of `ROW_CODES`, the message never quotes the row."""
 

@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from core.intake import sequences
+from core.intake.encoded import Encoded
 from core.intake.formats import READERS, expand, parse, read, recognise
 from core.intake.lines import FileTooLarge, Lines
 from core.intake.messages import doubtful_calls
 from core.intake.problems import BadRow
 from core.intake.report import Tally, leaks
 from core.intake.rows import Json, Row
-from core.intake.template import Encoded, Renderer
+from core.intake.spans import Written
+from core.intake.template import Renderer
 from core.intake.tokens import StoreWriter
 from core.settings import Settings
 from events.heartbeat import moved
@@ -22,7 +24,9 @@ from events.heartbeat import moved
 BLOCK_ROWS, BLOCK_CHARACTERS = 256, 1_000_000       # rows tokenized at a time: what memory is needed for
 
 Progress = Callable[[int, int], None]
-Found = tuple[int, Row, Row]                        # line, the row as it stands there, as it is rendered
+
+# Line, the row as it stands there, as it is rendered, and what the base's own template writes, if asked.
+Found = tuple[int, Row, Row, Written | None]
 
 
 def read_all(
@@ -114,12 +118,12 @@ def _blocks(
                 row = read(each, tally.format)
                 changed = _with_sequences(number, row, settings, tally)
                 ready = renderer.prepare(changed, settings.system_prompt)
-                renderer.check(ready)
+                written = renderer.check(ready)
             except BadRow as problem:
                 tally.note(number, problem.code, str(problem))
                 continue
-            block.append((number, row, ready))
-            characters += sum([len(turn.text) for turn in ready.turns])
+            block.append((number, row, ready, written))
+            characters += len(written.text) if written else sum([len(turn.text) for turn in ready.turns])
             if len(block) >= BLOCK_ROWS or characters >= BLOCK_CHARACTERS:
                 yield block
                 block, characters = [], 0
@@ -129,8 +133,9 @@ def _blocks(
 def _take(
     block: list[Found], renderer: Renderer, settings: Settings, tally: Tally, writer: StoreWriter | None,
 ) -> None:
-    rows = renderer.encode([ready for _, _, ready in block], settings.max_length)
-    for (line, row, ready), encoded in zip(block, rows, strict=True):
+    ready_rows, written = [ready for _, _, ready, _ in block], [written for *_, written in block]
+    rows = renderer.encode(ready_rows, settings.max_length, written)
+    for (line, row, ready, _), encoded in zip(block, rows, strict=True):
         length = len(encoded.ids)
         tally.lengths[length] += 1
         if length > settings.max_length:

@@ -16,7 +16,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from core.intake.rows import Json
 
 OUTPUT_LIMIT = 1_000_000        # characters a template may write beyond eight times what it was given
-SECONDS = 2.0
+SECONDS = 2.0                   # of work: a machine that stalls must not change what is trained
 PRODUCT_LIMIT = 1_000_000       # no `'a' * 10**9`, no `10 ** 10 ** 10`
 
 GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
@@ -75,10 +75,13 @@ class _Environment(ImmutableSandboxedEnvironment):
 
 
 class _Deadline:
-    """Raises in this thread's Python code when time is up: a template is Python code once compiled."""
+    """Raises in this thread's Python code when time is up: a template is Python code once compiled.
+
+    The time is what this thread has worked: standing still, by SIGSTOP or for want of memory, is no work.
+    """
 
     def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
+        self._until = time.thread_time() + seconds
 
     def __enter__(self) -> None:
         self._before = sys.gettrace()
@@ -93,7 +96,7 @@ class _Deadline:
         return self._look
 
     def _look(self, frame: FrameType, event: str, argument: Any) -> Any:
-        if event == "line" and time.monotonic() > self._until:
+        if event == "line" and time.thread_time() > self._until:
             raise TemplateFailed(f"the chat template works for more than {SECONDS:.0f} s")
         return self._look
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 from core.intake.chatml import ANSWER, CALL, PLAIN, QUESTION, RESULT, TOOL, Finding
 from core.intake.formats import read
 from core.intake.marks import marks_of, messages_of, texts_of
-from core.intake.problems import BadRow
+from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.sandbox import ChatTemplate
 
@@ -52,10 +52,13 @@ class OwnTemplate:
         self._lead = ""                         # white space between an answer's header and the answer
         self._headers: dict[str, str] = {}      # role before → what opens an answer after it
         self._escapes_results = False           # are tools' results written as JSON texts?
+        self._system_problem: str | None = None
         self.finding = self._inspect()
 
     def write(self, row: Row) -> Written:
         """Raises `BadRow` where the template does not take the conversation."""
+        if self._system_problem and any(turn.role == "system" for turn in row.turns):
+            raise BadRow("template_refuses", f"the base's chat template {self._system_problem}")
         return self._filled(self._frame(row), row)
 
     def _filled(self, frame: _Frame, row: Row) -> Written:
@@ -106,7 +109,7 @@ class OwnTemplate:
     def _made(self, row: Row) -> _Frame:
         try:
             first, second = (self._split(row, salt) for salt in SALTS)
-        except BadRow:
+        except (BadRow, *MACHINE_FAULTS):
             raise
         except Exception as error:              # the template's own code, over whatever the row's shape is
             what = f"the base's chat template takes no such conversation ({type(error).__name__})"
@@ -156,14 +159,19 @@ class OwnTemplate:
             self._lead, self._trimmed = self._between(), self._trims()
             for messages in (PLAIN[0], PLAIN[2][1:]):
                 self._compare(messages)
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # a template may raise anything; the user is shown what
             problem = f"its chat template fails on an ordinary conversation ({type(error).__name__}: {error})"
             return Finding(problem, problem)
         notes = ["chats are written by the base's own chat template"]
         try:
             self._compare(PLAIN[1])
-        except Exception:                       # whatever it raises: it knows no system messages
-            notes.append("the chat template takes no system message: rows with one are left out")
+        except MACHINE_FAULTS:
+            raise
+        except Exception as error:              # as above
+            self._system_problem = f"takes no system message ({type(error).__name__}: {error})"
+            notes.append(f"the chat template {self._system_problem}: rows with one are left out")
         if "<think>" in self._template.render(PLAIN[0]):
             notes.append("the template adds an empty thought before an answer; it is read, not trained")
         return Finding(None, self._tools_problem(), tuple(notes))
@@ -177,6 +185,8 @@ class OwnTemplate:
             self._headers = {"user": self._header(PLAIN[0]), "tool": self._header(called)}
             for messages in (called, [*called, QUESTION, ANSWER]):
                 self._compare(messages, [TOOL])
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # as above
             return f"its chat template writes no tools that we could follow ({type(error).__name__}: {error})"
         return None

@@ -8,31 +8,23 @@ import hashlib
 import re
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import repeat
 from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import AddedToken, Encoding, Tokenizer
 
 from core.intake import chatml
 from core.intake.base import BaseUnusable, compiled, load_config, load_tokenizer, template_source
 from core.intake.chatml import END, START
-from core.intake.problems import BadRow
+from core.intake.encoded import Encoded, cut, first_token_from
+from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.spans import OwnTemplate, Written
 
 END_OF_TEXT = "<|endoftext|>"
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """One row: `ids` uint32[n] and `labels` uint8[n]; 1 marks a token learned from the one before it."""
-
-    ids: NDArray[np.uint32]
-    labels: NDArray[np.uint8]
 
 
 class Renderer:
@@ -116,14 +108,18 @@ class Renderer:
             raise BadRow("tools_unsupported", self.tools_problem or "the base model has no chat template")
         try:
             return chatml.declare(row, row.tools, self.template)
+        except MACHINE_FAULTS:
+            raise
         except Exception as error:              # the template's own code, run over whatever the row says
             what = f"the chat template cannot declare the tools ({type(error).__name__})"
             raise BadRow("bad_tool", what) from None
 
-    def check(self, row: Row) -> None:
-        """Raises `BadRow` where the base's own template, if it is the one to write this row, refuses it."""
-        if self._is_own(row):
-            self._written(row)
+    def check(self, row: Row) -> Written | None:
+        """What the base's own template writes of this row, for `encode`; None where it is not asked.
+
+        Raises `BadRow` where it refuses the row.
+        """
+        return self._written(row) if self._is_own(row) else None
 
     def spells_control(self, text: str) -> bool:
         """Does the text hold a control token as ordinary characters?"""
@@ -139,12 +135,15 @@ class Renderer:
         assert self._own is not None
         return self._own.write(row)
 
-    def encode(self, rows: Sequence[Row], limit: int | None = None) -> list[Encoded]:
+    def encode(
+        self, rows: Sequence[Row], limit: int | None = None, written: Sequence[Written | None] = (),
+    ) -> list[Encoded]:
         """Tokens and labels of each row.
 
         A chat's labels are the tokens of trained assistant turns and their end-of-turn token; a text's are
         all tokens but the first, and a final <|endoftext|> (or the base's eos where it has no such token).
         With `limit`, a row sure to have more tokens than that may come out cut, still longer than `limit`.
+        `written` is what `check` gave for each of these rows, so that no template writes them once more.
         Raises `BaseUnusable` for a chat where `chat_problem` is not None, else as `prepare`.
         """
         room = None if limit is None else (limit + 2) * 4 * self.longest_token
@@ -153,20 +152,20 @@ class Renderer:
             if row.is_chat and self.chat_problem:
                 raise BaseUnusable(self.chat_problem)
             if not row.is_chat:
-                pieces.append(_cut([(row.turns[0].text, row.turns[0])], room))
+                pieces.append(cut([(row.turns[0].text, row.turns[0])], room))
             elif self._is_own(row):
                 pieces.append([])               # written below, all in one piece
             else:
-                pieces.append(_cut(chatml.blocks(self.prepare(row).turns), room))
+                pieces.append(cut(chatml.blocks(self.prepare(row).turns), room))
         encodings = iter(self._encode([text for row_pieces in pieces for text, _ in row_pieces]))
         made: list[Encoded] = []
-        for row, row_pieces in zip(rows, pieces, strict=True):
+        for row, row_pieces, ready in zip(rows, pieces, written or repeat(None, len(rows)), strict=True):
             if not row.is_chat:
                 made.append(self._text(next(encodings)))
             elif row_pieces:
                 made.append(self._chat(row_pieces, encodings))
             else:
-                made.append(self._by_own_template(self._written(row), room))
+                made.append(self._by_own_template(ready or self._written(row), room))
         return made
 
     def _encode(self, texts: list[str]) -> list[Encoding]:
@@ -200,7 +199,7 @@ class Renderer:
         if ids[: len(self._header)] == self._header:
             return len(self._header)            # so many tokens write the header, the rest writes the answer
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        return _first_token_from(encoding, len("assistant\n"), len(text))
+        return first_token_from(encoding, len("assistant\n"), len(text))
 
     def _text(self, encoding: Encoding) -> Encoded:
         ids = np.array([*encoding.ids, self.document_end_id], np.uint32)
@@ -259,25 +258,3 @@ class Renderer:
                 return int(found)
         where = self.folder / "tokenizer_config.json"
         raise BaseUnusable(f"{where} names no end-of-sequence token: add eos_token")
-
-
-def _first_token_from(encoding: Encoding, begin: int, end: int) -> int:
-    """The first token with no character before `begin` (a token may span the border; it is not ours)."""
-    for position in range(begin, end):
-        token = encoding.char_to_token(position)
-        if token is not None:
-            span = encoding.token_to_chars(token)
-            return int(token) + (span is not None and span[0] < begin)
-    return len(encoding)
-
-
-def _cut(pieces: list[tuple[str, Turn]], room: int | None) -> list[tuple[str, Turn]]:
-    if room is None or sum(len(text) for text, _ in pieces) <= room:
-        return pieces
-    kept = []
-    for text, turn in pieces:
-        kept.append((text[:room], turn))
-        room -= len(text)
-        if room <= 0:
-            break
-    return kept

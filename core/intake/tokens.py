@@ -13,11 +13,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from core.intake.template import Encoded, Renderer
+from core.files import fsync_folder
+from core.intake.encoded import Encoded
+from core.intake.template import Renderer
 from core.settings import Settings
 
 # Raised whenever the same file, base and settings would give other tokens or another report.
-CODE_VERSION = 3
+CODE_VERSION = 4
 
 # Which settings change tokens, labels, or what is left out.
 MATTERING = (
@@ -131,10 +133,10 @@ class StoreWriter:
         with (self._partial / "meta.json").open("wb") as file:
             file.write(json.dumps(meta, indent=1).encode())
             _sync(file)
-        _sync_folder(self._partial)
+        fsync_folder(self._partial)
         shutil.rmtree(self.folder, ignore_errors=True)          # a damaged one
         self._partial.rename(self.folder)
-        _sync_folder(self.folder.parent)
+        fsync_folder(self.folder.parent)
         return self.folder
 
     def __exit__(
@@ -149,11 +151,3 @@ class StoreWriter:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

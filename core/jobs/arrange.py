@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.files import fsync_folder, move, sha256_of, write_atomic
-from core.jobs.poll import arriving
+from core.jobs.poll import arrival_name, arriving
 from core.jobs.service import Service
 from events.types import DriftFound, FileLost, FilePlaced
 from projections import checks
@@ -44,17 +44,13 @@ def sweep(service: Service) -> None:
     """At start: drop copies that no fact speaks of (their source still lies where it was)."""
     state, place = service.state(), arriving(service)
     known = set(state.queue.unsettled) | {
-        _duplicate_name(c) for c in state.inbox.duplicates.values() if not c.placed
+        arrival_name(c) for c in state.inbox.duplicates.values() if not c.placed
     }
     for path in place.iterdir() if place.is_dir() else ():
         if path.name not in known:
             path.unlink()
     for leftover in service.workspace.tokens.glob(".*.partial"):
         shutil.rmtree(leftover)              # a check that was killed; the next one begins anew
-
-
-def _duplicate_name(copy: Duplicate) -> str:
-    return f"{copy.sha256}-{copy.source_inode}-{copy.source_mtime_ns}"
 
 
 def _settle(service: Service, state: State, entry: Entry) -> None:
@@ -85,7 +81,7 @@ def _settle(service: Service, state: State, entry: Entry) -> None:
 
 def _settle_duplicate(service: Service, copy: Duplicate) -> None:
     target = service.workspace.queue / "failed" / copy.name
-    source = arriving(service) / _duplicate_name(copy)
+    source = arriving(service) / arrival_name(copy)
     if source.exists():
         target = _move(source, target, copy.sha256)
     report = {

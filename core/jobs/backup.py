@@ -9,15 +9,16 @@ from pathlib import Path
 from core.decide import backup as decide
 from core.decide.retention import DEPENDS_ON as RETIRE_ON
 from core.decide.retention import retire_backups
-from core.inspection import REMEDIES
-from core.jobs.packing import BaseDamaged, Damaged, Packed, Shifting, pack
+from core.jobs.packing import BaseDamaged
 from core.jobs.service import Service
+from core.jobs.storing import BackupUnsound, Short, ensure, ensure_whole, going, mend, write
 from core.jobs.validate import Interrupted
 from core.logbook import state_at
+from core.store.checking import reach
 from core.store.manifest import Manifest, ManifestDamaged
 from core.store.objects import Store, manifest_name
-from core.store.places import Changed, StoreFailed
-from core.store.restoring import Flaw, clear, rehearse
+from core.store.places import Folder, StoreFailed
+from core.store.restoring import clear, rehearse
 from events.log import now_us
 from events.types import (
     AlertCleared,
@@ -25,40 +26,57 @@ from events.types import (
     BackupDeleted,
     BackupStarted,
     BackupTaken,
-    CheckpointQuarantined,
-    DriftFound,
     Event,
 )
 from projections.fold import State, digest
 from projections.storage import Backup
 
-#: How often the files may shift under it before a backup gives up for now.
-TRIES = 5
 AGAIN_SECONDS = 600.0
 
 
-class BackupUnsound(Exception):
-    """What came back from the store is not what went in."""
-
-
 class Backups:
-    """The job; remembers when a target that could not be reached may be asked again."""
+    """The job; remembers when a target that could not be reached may be asked again, and what did not fit."""
 
     def __init__(self) -> None:
         self._not_before = 0.0
+        self._short: Short | None = None
+        self._read_again = 0.0
 
     def turn(self, service: Service) -> None:
-        """Finish what a crash cut short, or begin what is due; then delete what may go."""
-        if backup(service):
+        """Finish what a crash cut short, or begin what is due; then delete what may go.
+
+        Raises Short when it would not fit: the same backup goes on once there is space.
+        """
+        short = None
+        try:
+            self._back_up(service)
+        except Short as error:
+            short = error
+        if time.monotonic() >= self._not_before and not delete(service):  # which may make the room
+            self._not_before = time.monotonic() + AGAIN_SECONDS
+        if short is not None:
+            raise short
+
+    def _back_up(self, service: Service) -> None:
+        if self._short is not None and time.monotonic() < self._read_again:
+            ensure(service, self._short.what, self._short.needs)  # no file is read only to find this again
+        self._short = None
+        try:
+            taken = backup(service)
+        except Short as error:
+            self._short, self._read_again = error, time.monotonic() + AGAIN_SECONDS
+            raise
+        if taken:
             self._not_before = 0.0
             keep = service.settings().backup.keep
             service.decide(lambda state: retire_backups(state, keep), RETIRE_ON)
-        if time.monotonic() >= self._not_before and not delete(service):
-            self._not_before = time.monotonic() + AGAIN_SECONDS
 
 
 def backup(service: Service) -> bool:
-    """Take the backup that is under way, or the one that begins now. True: there was one."""
+    """Take the backup that is under way, or the one that begins now. True: there was one.
+
+    Raises Short when it would not fit, and Interrupted: it is still under way then.
+    """
     if not service.state().storage.backups_in(*decide.UNDER_WAY):
         service.decide(lambda state: decide.begin(state, now_us()), decide.DEPENDS_ON)
     under_way = service.state().storage.backups_in(*decide.UNDER_WAY)
@@ -76,6 +94,8 @@ def backup(service: Service) -> bool:
     except Interrupted:
         raise
     except Exception as error:  # whatever a file system of somebody's making raises: a fact, and another try
+        if isinstance(error, Short) and one.target == service.settings().backup.target:
+            raise  # with another target set, the next one may fit there
         reason = _reason(error)
         _end(service, lambda state: decide.failed(state, one.id, reason, request))
     else:
@@ -101,7 +121,7 @@ def _request(service: Service, one: Backup) -> int | None:
 
 
 def _reason(error: Exception) -> str:
-    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged | Damaged)
+    known = isinstance(error, StoreFailed | ManifestDamaged | BackupUnsound | BaseDamaged | Short)
     return (str(error) if known else f"{type(error).__name__}: {error}")[:400]
 
 
@@ -110,18 +130,29 @@ def _reason(error: Exception) -> str:
 
 def _take(service: Service, one: Backup, scratch: Path) -> None:
     """Everything up to the proof; what is there already is not written again. Raises what goes wrong."""
-    store = Store.at(one.target, service.workspace.root)
-    manifest, added = _whole(service, store, one), 0
+    store = _store(service, one)
+    manifest, packed, added = _whole(service, store, one), None, 0
     if manifest is None:
-        manifest, added = _write(service, store, one, scratch)
+        packed, added = write(service, store, one, scratch)
+        manifest = packed.manifest
     if one.state == "writing":
         _tell_taken(service, store, one, manifest, added)
+    ensure_whole(service, store, manifest, one)
     expected = digest(state_at(service.log, manifest.log[0]))
-    flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
-    if flaws and _mend(service, store, one, scratch, flaws):
-        flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, _go_on(service))
+    flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, going(service))
+    if flaws and mend(service, store, manifest, packed, flaws):
+        flaws = rehearse(store, manifest, clear(scratch / "rehearsal"), expected, going(service))
     if flaws:
         raise BackupUnsound(f"restored on trial, {flaws[0]}")
+
+
+def _store(service: Service, one: Backup) -> Store:
+    """Where it goes: never into the place where a disk with older ones should be mounted."""
+    root = service.workspace.root
+    store = Store.at(one.target, root)
+    if isinstance(store.where, Folder) and not store.where.root.resolve().is_relative_to(root.resolve()):
+        return reach(one.target, root, service.state().storage.backups_in())
+    return store  # inside the workspace, what is gone was deleted by a hand, and begins anew
 
 
 def _whole(service: Service, store: Store, one: Backup) -> Manifest | None:
@@ -139,65 +170,6 @@ def _whole(service: Service, store: Store, one: Backup) -> Manifest | None:
 def _is_ours(service: Service, one: Backup, manifest: Manifest) -> bool:
     """Did this log begin it, or does another workspace use the same target?"""
     return manifest.started == (one.started, service.log.commit_of(one.started)[1].hex())
-
-
-def _write(service: Service, store: Store, one: Backup, scratch: Path) -> tuple[Manifest, int]:
-    """Plan, objects, manifest; gives the bytes that were new, too.
-
-    What shifts meanwhile is looked at again; what is damaged stays out, visibly.
-    """
-    without: frozenset[str] = frozenset()
-    for _ in range(TRIES):
-        try:
-            packed = pack(service, one, scratch, without)
-            added = _put(service, store, packed)
-        except Shifting:
-            continue
-        except Damaged as damage:
-            if (kind := _kind(service.state(), damage.path)) is not None:
-                without |= {damage.path}
-                _tell_damage(service, kind, damage)
-            continue
-        store.complete(packed.manifest)
-        return packed.manifest, added
-    raise BackupUnsound("files went or changed under every look: it is tried again later")
-
-
-def _put(service: Service, store: Store, packed: Packed) -> int:
-    """Write the objects that are not there yet; gives their bytes."""
-    store.plan(packed.manifest)
-    added = 0
-    for sha256, size in packed.manifest.objects.items():
-        if store.has(sha256, size):
-            continue
-        try:
-            store.put(sha256, packed.sources[sha256], _go_on(service))
-        except (Changed, FileNotFoundError) as error:
-            if sha256 in packed.owners:
-                raise Damaged(packed.owners[sha256], str(error)) from error
-            raise Shifting(str(error)) from error
-        added += size
-    return added
-
-
-def _kind(state: State, path: str) -> str | None:
-    """The kind of problem that its damage is. None: it need not be there, a job took it away meanwhile."""
-    if path in {known.path for known in state.versions}:
-        return "version"
-    if path in {point.path for point in state.storage.usable}:
-        return "checkpoint"
-    placed = {entry.placed for entry in state.queue.entries.values() if not entry.lost}
-    return "file_changed" if path in placed else None
-
-
-def _tell_damage(service: Service, kind: str, damage: Damaged) -> None:
-    known = {(drift.kind, drift.path) for drift in service.state().health.drifts}
-    if (kind, damage.path) in known:
-        return
-    detail = f"{damage.what}: it is not in the new backup"
-    service.append(DriftFound(kind=kind, path=damage.path, detail=detail, remedy=REMEDIES[kind]))
-    if kind == "checkpoint":
-        service.append(CheckpointQuarantined(path=damage.path, problems=(damage.what,)))
 
 
 def _tell_taken(service: Service, store: Store, one: Backup, manifest: Manifest, added: int) -> None:
@@ -218,25 +190,6 @@ def _tell_taken(service: Service, store: Store, one: Backup, manifest: Manifest,
     )
 
 
-def _mend(service: Service, store: Store, one: Backup, scratch: Path, flaws: list[Flaw]) -> bool:
-    """Write damaged objects anew from live files that still have their bytes. True: some were."""
-    damaged = {flaw.sha256 for flaw in flaws if flaw.sha256 is not None}
-    if not damaged:
-        return False
-    sources = pack(service, one, scratch, frozenset()).sources
-    for sha256 in sorted(damaged & sources.keys()):
-        store.put(sha256, sources[sha256], _go_on(service))
-    return not damaged.isdisjoint(sources)
-
-
-def _go_on(service: Service) -> Callable[[], None]:
-    def go_on() -> None:
-        if service.stop.is_set():
-            raise Interrupted
-
-    return go_on
-
-
 # -- delete ----------------------------------------------------------------------------------------------
 
 
@@ -246,14 +199,14 @@ def delete(service: Service) -> bool:
     Finishes what a crash cut short; takes no space. False: a target could not be reached.
     """
     with service.deletions:
-        return all(_delete(service, one) for one in decide.doomed(service.state()))
+        return all([_delete(service, one) for one in decide.doomed(service.state())])
 
 
 def _delete(service: Service, one: Backup) -> bool:
     undeletable = f"the backup {one.id} could not be deleted"
     raised = service.state().health.alerts.get("backup")
     try:
-        store = Store.at(one.target, service.workspace.root)
+        store = reach(one.target, service.workspace.root, service.state().storage.backups_in())
         if not _is_strange(service, store, one):
             store.drop(one.id)
         freed = store.sweep()

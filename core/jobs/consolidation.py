@@ -14,10 +14,12 @@ from core.config import parse
 from core.decide import card
 from core.decide import consolidation as decide
 from core.decide.consolidation import Plan
+from core.decide.disk import floor_bytes
 from core.files import fsync_file, link_or_copy, sha256_of
 from core.inspection import folder_problems
-from core.jobs.publish import FROM_BASE, MANIFEST, NUMBERING, describe, into_place, seal
+from core.jobs.publish import BESIDE_WEIGHTS, FROM_BASE, MANIFEST, NUMBERING, describe, into_place, seal
 from core.jobs.service import Service
+from core.space import ensure_room
 from core.tensors import TensorsUnreadable, nonfinite, tensors
 from db.processes import PARENT
 from events.log import now_us
@@ -27,6 +29,7 @@ from projections.control import Request
 WEIGHTS = "model.safetensors"
 AGAIN_SECONDS = 3600.0  # after a release that nobody asked for could not be made
 MARK = "evertrain: "
+BYTES_PER_PARAMETER = 2  # in bf16
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -43,7 +46,7 @@ class Consolidation:
         self._not_before = 0.0  # monotonic
 
     def work(self, service: Service) -> None:
-        """Make one release, if there is one to make. Raises ReleaseFailed."""
+        """Make one release, if there is one to make. Raises ReleaseFailed, NoRoom."""
         answer_consolidation(service)
         now = time.monotonic()
         if now >= self._not_before and not service.stop.is_set():
@@ -57,7 +60,10 @@ class Consolidation:
 
 
 def answer_consolidation(service: Service) -> None:
-    """Make what was asked for, or say why not; a request that a shutdown cut short stays open."""
+    """Make what was asked for, or say why not; a request that a shutdown cut short stays open.
+
+    So does one for which there is no space: raises NoRoom.
+    """
     shutil.rmtree(_place(service), ignore_errors=True)  # of one that a crash cut short
     while (request := service.state().control.first("ConsolidateRequested")) is not None:
         if service.stop.is_set():
@@ -75,6 +81,7 @@ def _make(service: Service, request: Request | None) -> str | None:
         plan = decide.plan(service.state(), request)
         if plan is None or not decide.is_open(service.state(), plan):
             return None
+        _ensure_room(service)
         if not _quarantine(service, plan):
             break
     partial = _place(service)
@@ -86,6 +93,14 @@ def _make(service: Service, request: Request | None) -> str | None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return problem
+
+
+def _ensure_room(service: Service) -> None:
+    """Raise NoRoom, before anything is read or computed, when a release would not leave the floor free."""
+    created, place = service.state().workspace.created, service.workspace
+    needs = (created.parameters if created is not None else 0) * BYTES_PER_PARAMETER + BESIDE_WEIGHTS
+    floor = floor_bytes(service.settings().disk_floor_gb, shutil.disk_usage(place.root).total)
+    ensure_room(place, "a release", needs, above=floor)
 
 
 def _place(service: Service) -> Path:

@@ -1,15 +1,14 @@
 """The disk: watch the floor, keep the reserve, and clean cheapest first until there is enough."""
 
-import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from core.decide import disk
 from core.decide.disk import Found, Item
 from core.decide.retention import what_would_go
+from core.jobs.leftovers import begun, entries, is_alone, orphans
 from core.jobs.retention import retention
 from core.jobs.service import Service
 from db.processes import holder
@@ -31,7 +30,7 @@ class Disk:
     """
 
     def __init__(self, workspace: Workspace) -> None:
-        self._old = {path: _mark(path) for path in _begun(workspace)} if _is_alone(workspace) else {}
+        self._old = {path: _mark(path) for path in begun(workspace)} if is_alone(workspace) else {}
         self._seen: object = None
         self._look_at = 0.0
         self._usage: dict[str, Any] = {}
@@ -112,15 +111,15 @@ class Disk:
 
     def _leftovers(self, workspace: Workspace) -> list[Path]:
         untouched = [path for path, mark in self._old.items() if _mark(path) == mark]
-        return [*untouched, *(path for path in _orphans(workspace) if path not in self._old)]
+        return [*untouched, *(path for path in orphans(workspace) if path not in self._old)]
 
 
 def listing(service: Service) -> list[Item]:
     """What a clean-up would take now. What was begun and left, a running service alone can tell: not here."""
     workspace = service.workspace
-    alone = holder(workspace.locks, "daemon") is None and _is_alone(workspace)
-    begun = list(_begun(workspace)) if alone else []
-    return items(service, [*begun, *(path for path in _orphans(workspace) if path not in begun)])
+    alone = holder(workspace.locks, "daemon") is None and is_alone(workspace)
+    found = list(begun(workspace)) if alone else []
+    return items(service, [*found, *(path for path in orphans(workspace) if path not in found)])
 
 
 def sizes_by_kind(found: list[Item]) -> dict[str, int]:
@@ -149,9 +148,9 @@ def items(service: Service, leftovers: list[Path]) -> list[Item]:
     condemned = [workspace.root / path for path in paths]
     found = Found(
         leftovers=sizes([*leftovers, *reports]),
-        quarantine=sizes(_entries(workspace.quarantine)),
-        tokens=sizes([path for path in _entries(workspace.tokens) if not path.name.startswith(".")]),
-        logs=sizes(_entries(workspace.logs)),
+        quarantine=sizes(entries(workspace.quarantine)),
+        tokens=sizes([path for path in entries(workspace.tokens) if not path.name.startswith(".")]),
+        logs=sizes(entries(workspace.logs)),
         retired=sizes([path for path in condemned if path.is_dir()]),
     )
     return disk.removable(state, found, _named(service, list(found.quarantine)))
@@ -189,57 +188,6 @@ def _named(service: Service, quarantined: list[str]) -> dict[str, int]:
     return told
 
 
-# -- what processes left behind --------------------------------------------------------------------
-
-
-def _is_alone(workspace: Workspace) -> bool:
-    """Is no trainer at work? (The caller has the daemon's lock.)"""
-    return holder(workspace.locks, "trainer") is None
-
-
-def _begun(workspace: Workspace) -> Iterator[Path]:
-    """Temporary files, and what was begun under a name of its own beside its place.
-
-    Not what names a process that lives: a command may be at work on it.
-    """
-    found = [path for path in _entries(workspace.temporary) if not path.name.startswith("report-")]
-    for folder in (workspace.versions, workspace.current_model, workspace.tokens, workspace.models):
-        found += [path for path in _entries(folder) if path.name.startswith(".") and ".partial" in path.name]
-    for path in found:
-        pid = _pid_of(path.name)
-        if pid is None or not _lives(pid):
-            yield path
-
-
-def _orphans(workspace: Workspace) -> list[Path]:
-    """Partial files (`.NAME.PID.partial`, `….partial-PID`) of processes that have ended."""
-    folders = (
-        workspace.root, workspace.current_model, workspace.status_file.parent, workspace.temporary,
-        workspace.tokens, workspace.queue / "failed",
-    )  # fmt: skip
-    named = ((path, _pid_of(path.name)) for folder in folders for path in _entries(folder))
-    return [path for path, pid in named if pid is not None and not _lives(pid)]
-
-
-def _pid_of(name: str) -> int | None:
-    """The process that a partial file's name tells of."""
-    parts = name.split(".")
-    number = parts[-2] if parts[-1] == "partial" and len(parts) > 2 else parts[-1].removeprefix("partial-")
-    if not name.startswith(".") or ".partial" not in name or not number.isdecimal():
-        return None
-    return int(number)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass  # it lives, as somebody else's; or it is no process at all, and nobody's guess
-    return True
-
-
 def _mark(path: Path) -> tuple[int, int] | None:
     """What changes when something is made again under the same name, or written into."""
     try:
@@ -247,10 +195,6 @@ def _mark(path: Path) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return status.st_ino, status.st_ctime_ns
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _free(workspace: Workspace) -> int:

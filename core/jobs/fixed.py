@@ -50,7 +50,7 @@ def _examined(service: Service, named: str) -> FixedSetChecked:
         sha256 = sha256_of(path)
         report = service.examine(path, sha256=sha256)
     except OSError as error:
-        if is_full(error):  # no fault of the file: the job waits for space
+        if is_full(error) or error.filename not in (None, str(path)):  # no fault of the file's
             raise
         return _unusable(named, _unreadable(error))
     return FixedSetChecked(

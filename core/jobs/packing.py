@@ -9,7 +9,7 @@ from pathlib import Path
 
 from core.decide.backup import resume_points
 from core.files import sha256_of
-from core.jobs.poll import arriving
+from core.jobs.poll import arrival_name, arriving
 from core.jobs.service import Service
 from core.logbook import open_log, state_at
 from core.store.manifest import LOG, Entry, Manifest, is_inside
@@ -28,11 +28,11 @@ class Shifting(Exception):
 
 
 class Damaged(Exception):
-    """A version, resume point or waiting file is not as the log knows it."""
+    """A version, resume point or waiting file is not as the log knows it; `missing`: nothing is there."""
 
-    def __init__(self, path: str, what: str) -> None:
+    def __init__(self, path: str, what: str, *, missing: bool = False) -> None:
         super().__init__(f"{path}: {what}")
-        self.path, self.what = path, what
+        self.path, self.what, self.missing = path, what, missing
 
 
 class BaseDamaged(Exception):
@@ -45,7 +45,7 @@ class Packed:
 
     manifest: Manifest
     sources: dict[str, Path]  # sha256 → a file with these bytes
-    owners: dict[str, str]  # sha256 → path of the version, resume point or waiting file that has it
+    owners: dict[str, str]  # sha256 → the version, resume point or waiting file that its source belongs to
 
 
 @dataclass(slots=True)
@@ -64,12 +64,14 @@ class _Files:
             found = sha256 or sha256_of(path)
         except FileNotFoundError as error:
             if owner is not None:
-                raise Damaged(owner, f"{path.name} is missing") from error
+                missing = not (self.root / owner).exists()
+                raise Damaged(owner, f"{path.name} is missing", missing=missing) from error
             raise Shifting(str(path)) from error
         self.entries[name] = Entry(sha256=found, size_bytes=status.st_size, mode=status.st_mode & 0o777)
-        self.sources.setdefault(found, path)
-        if owner is not None:
-            self.owners.setdefault(found, owner)
+        if found not in self.sources:
+            self.sources[found] = path
+            if owner is not None:
+                self.owners[found] = owner
 
 
 def pack(service: Service, backup: Backup, scratch: Path, without: frozenset[str]) -> Packed:
@@ -139,7 +141,8 @@ def _add_folder(files: _Files, folder: str, manifest_sha256: str) -> None:
     try:
         raw = (files.root / folder / MANIFEST).read_bytes()
     except FileNotFoundError as error:
-        raise Damaged(folder, f"{MANIFEST} is missing") from error
+        missing = not (files.root / folder).exists()
+        raise Damaged(folder, f"{MANIFEST} is missing", missing=missing) from error
     if hashlib.sha256(raw).hexdigest() != manifest_sha256:
         raise Damaged(folder, f"{MANIFEST} is not the one the log knows")
     files.add(f"{folder}/{MANIFEST}", files.root / folder / MANIFEST, manifest_sha256, folder)
@@ -166,5 +169,5 @@ def _queue(service: Service, state: State, without: frozenset[str]) -> Iterator[
         yield entry.placed or arrival, found, entry.sha256
     for copy in sorted(state.inbox.duplicates.values(), key=lambda c: c.seq):
         if copy.sha256 in places:
-            copying = arriving(service) / f"{copy.sha256}-{copy.source_inode}-{copy.source_mtime_ns}"
+            copying = arriving(service) / arrival_name(copy)
             yield copy.placed or service.workspace.relative(copying), places[copy.sha256], copy.sha256

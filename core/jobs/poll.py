@@ -31,6 +31,7 @@ from events.types import (
     FileReopened,
     FileReprioritized,
 )
+from projections.inbox import Duplicate
 from projections.queue import Entry
 
 SETTLE_SECONDS = 1.0
@@ -41,11 +42,11 @@ def arriving(service: Service) -> Path:
     return service.workspace.queue / ".arriving"
 
 
-def arrival_name(fact: FileReceived | FileDuplicate) -> str:
-    """The copy's name there, as the fact itself gives it."""
-    if isinstance(fact, FileReceived):
-        return fact.sha256
-    return f"{fact.sha256}-{fact.source_inode}-{fact.source_mtime_ns}"
+def arrival_name(copy: FileReceived | FileDuplicate | Duplicate) -> str:
+    """The copy's name there, as the fact itself gives it, or what was folded from it."""
+    if isinstance(copy, FileReceived):
+        return copy.sha256
+    return f"{copy.sha256}-{copy.source_inode}-{copy.source_mtime_ns}"
 
 
 def poll(service: Service) -> bool:

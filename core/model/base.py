@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.files import folder_sha256
+from core.files import folder_sha256, fsync_file, fsync_folder
 from core.model import chatml
 from core.model.conversion import convert
 from core.model.refusal import BaseRefused
@@ -68,7 +68,9 @@ def install(source: Path, models: Path) -> Base:
         notes += _mend_tokens(partial)
         found = _inspect(partial)
         sha256 = folder_sha256(partial)
-        _sync(partial)
+        for path in partial.iterdir():
+            fsync_file(path)
+        fsync_folder(partial)
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -225,15 +227,6 @@ def _json(path: Path, otherwise: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BaseRefused(f"{path} is no JSON object: copy the model again")
     return value
-
-
-def _sync(folder: Path) -> None:
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

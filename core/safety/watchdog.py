@@ -123,13 +123,9 @@ class Watchdog:
 
     def _alive(self, now: float) -> bool:
         """Beat; False: the log cannot be written now, by anybody."""
-        try:
-            self._beat.beat("watch", now=now)
-            self._tell()
-        except (driver().OperationalError, LogFull) as error:
-            if not waits(error):
-                raise
+        if not self._beat.beat("watch", now=now):
             return False
+        self._tell()
         return not self._untold
 
     def _tell(self, *facts: Event) -> None:

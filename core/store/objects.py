@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from core.store.manifest import ID, Manifest, ManifestDamaged, decode
-from core.store.places import GoOn, Place, hash_of, is_local, parts, place, proceed
+from core.store.places import GoOn, Place, hash_of, parts, place, proceed
 
 OBJECTS, BACKUPS = "objects", "backups"
 OBJECT = re.compile(rf"{OBJECTS}/([0-9a-f]{{2}})/(\1[0-9a-f]{{62}})")
@@ -155,12 +155,3 @@ class Store:
             except ManifestDamaged:
                 return None
         return named
-
-
-def local_bytes(target: str, root: Path) -> int:
-    """Bytes of a store on a local folder; 0 for one elsewhere, which takes none of this disk."""
-    if not is_local(target):
-        return 0
-    where = place(target, root)
-    # None: deleted a moment ago
-    return sum(where.size(name) or 0 for folder in (OBJECTS, BACKUPS) for name in where.names(folder))

@@ -43,6 +43,13 @@ def restore(store: Store, manifest: Manifest, folder: Path, go_on: GoOn = procee
     return flaws
 
 
+def rehearsal_bytes(manifest: Manifest) -> int:
+    """What a rehearsal takes at most: all that stays, and the largest file that goes again."""
+    sizes = [entry.size_bytes for entry in manifest.files.values()]
+    large = max((size for size in sizes if size > KEPT_BYTES), default=0)
+    return large + sum(size for size in sizes if size <= KEPT_BYTES)
+
+
 def rehearse(
     store: Store, manifest: Manifest, folder: Path, expected: bytes | None, go_on: GoOn = proceed
 ) -> list[Flaw]:

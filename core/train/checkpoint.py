@@ -23,8 +23,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.files import fsync_file, fsync_folder, sha256_of
 from core.train import moments
 from core.train.refusals import CheckpointDamaged
+from events.heartbeat import moved
 
 WEIGHTS = "model.safetensors"
 MOMENTS = "optimizer.safetensors"
@@ -64,13 +66,13 @@ def write(folder: Path, network: Any, optimizer: torch.optim.Optimizer, position
         files = {path.name: _sealed(path) for path in sorted(partial.iterdir())}
         manifest = json.dumps({"files": files, "position": dict(position)}, indent=2, sort_keys=True) + "\n"
         (partial / MANIFEST).write_text(manifest)
-        _sealed(partial / MANIFEST)
-        sync_folder(partial)
+        fsync_file(partial / MANIFEST)
+        fsync_folder(partial)
         os.rename(partial, folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    sync_folder(folder.parent)
+    fsync_folder(folder.parent)
     return Saved(
         hashlib.sha256(manifest.encode()).hexdigest(),
         str(files[WEIGHTS]["sha256"]),
@@ -86,29 +88,6 @@ def weights(network: Any) -> dict[str, Tensor]:
     every = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     kept = {name: buffer for name, buffer in network.state_dict().items() if name not in every}
     return {name: tensor.detach().contiguous() for name, tensor in {**parameters, **kept}.items()}
-
-
-def verify(folder: Path, manifest_sha256: str) -> list[str]:
-    """What is wrong with this resume point, in words; every byte is read. Empty: nothing."""
-    try:
-        manifest = (folder / MANIFEST).read_bytes()
-    except OSError as error:
-        return [f"{MANIFEST} cannot be read: {error.strerror}"]
-    if hashlib.sha256(manifest).hexdigest() != manifest_sha256:
-        return [f"{MANIFEST} is not the one the log knows"]
-    problems = []
-    for name, entry in json.loads(manifest)["files"].items():
-        try:
-            size, sha256 = (folder / name).stat().st_size, ""
-            sha256 = _hash(folder / name) if size == entry["size"] else ""
-        except OSError as error:
-            problems.append(f"{name} cannot be read: {error.strerror}")
-            continue
-        if size != entry["size"]:
-            problems.append(f"{name} has {size} bytes, {entry['size']} were written")
-        elif sha256 != entry["sha256"]:
-            problems.append(f"{name} holds other bytes than were written")
-    return problems
 
 
 def load(folder: Path, network: Any, optimizer: torch.optim.Optimizer) -> None:
@@ -136,6 +115,7 @@ def load_weights(folder: Path, network: Any) -> None:
             )
         for name, tensor in target.items():
             tensor.copy_(stored.get_tensor(name))
+            moved()
 
 
 def move_aside(folder: Path, aside: Path) -> Path | None:
@@ -147,7 +127,7 @@ def move_aside(folder: Path, aside: Path) -> Path | None:
     while (place := aside / f"{folder.name}.{number}").exists():
         number += 1
     os.rename(folder, place)
-    sync_folder(folder.parent)
+    fsync_folder(folder.parent)
     return place
 
 
@@ -157,15 +137,6 @@ def sweep(parent: Path) -> int:
     for path in left:
         shutil.rmtree(path)
     return len(left)
-
-
-def sync_folder(folder: Path) -> None:
-    """The folder's entries are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _store(tensors: dict[str, Tensor], path: Path) -> None:
@@ -179,15 +150,8 @@ def _store(tensors: dict[str, Tensor], path: Path) -> None:
 
 def _sealed(path: Path) -> dict[str, str | int]:
     """The file is on the disk; its hash and size."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-        size = file.seek(0, os.SEEK_END)
-    return {"sha256": _hash(path), "size": size}
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    fsync_file(path)
+    return {"sha256": sha256_of(path), "size": path.stat().st_size}
 
 
 @contextmanager

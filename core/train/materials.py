@@ -22,6 +22,7 @@ from db.workspace import Workspace
 from events.log import Log
 from events.types import TrainingStarted
 from projections.fold import State
+from projections.queue import folder
 from projections.versions import Version
 
 BACK = "put it back from a backup (`evertrain backup restore` into a new folder, then copy it)"
@@ -64,12 +65,13 @@ class Materials:
                 f"{self._version.id} was trained under settings of another version of evertrain ({error}): "
                 "ask that one"
             ) from error
-        placed = self._state.queue.entries[start.sha256].placed
-        path = self._workspace.root / (placed or start.file)
+        entry = self._state.queue.entries[start.sha256]
+        place = entry.placed or f"{folder(entry)}/{entry.name}"
+        path = self._workspace.root / place
         if not path.is_file():
             raise Unreproducible(
                 f"{self._version.id} was trained on {start.file}, and its bytes are gone: put the file back "
-                f"as {placed or start.file}"
+                f"as {place}"
             )
         key = self._tokens(path, start.sha256, settings)
         if key != start.store:
@@ -148,7 +150,7 @@ class Materials:
         known, folder = history.resume_point(self._log, path, before), self._workspace.root / path
         if not folder.exists():
             why = "which is gone (only `checkpoints_keep` resume points are kept)"
-        elif problems := checkpoint.verify(folder, known.manifest_sha256 if known is not None else ""):
+        elif problems := folder_problems(folder, known.manifest_sha256 if known is not None else ""):
             why = f"which is no longer what it was ({problems[0]})"
         else:
             return folder

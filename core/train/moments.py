@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from events.heartbeat import moved
+
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 WEIGHT_DECAY = 0.01
@@ -56,4 +58,5 @@ def put(network: nn.Module, optimizer: torch.optim.Optimizer, stored: Any) -> No
         }
         for kind, tensor in state.items():
             tensor.copy_(stored.get_tensor(f"{kind}.{name}"))
+            moved()
         optimizer.state[parameter] = state

@@ -13,9 +13,10 @@ from core.train import checkpoint
 from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build, take_weights
 from core.train.patience import Patience
 from core.train.record import Recorder
-from core.train.refusals import NothingToResume
+from core.train.refusals import NothingToResume, WeightsDamaged
 from core.train.trainer import generators_sha256
 from db.workspace import Workspace
+from events.heartbeat import listening
 from events.types import CheckpointQuarantined, CheckpointSaved, DriftFound
 from projections.fold import State
 from projections.run import Run
@@ -66,7 +67,8 @@ def save(
     def write() -> checkpoint.Saved:
         ensure_room(workspace, f"the resume point {folder.name}", needs)
         _clear(workspace, recorder, state, folder)
-        return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
+        with listening(lambda: recorder.progress("save", place.step)):
+            return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
 
     saved = patience.insist(write, recorder, state, place.step)
     path = workspace.relative(folder)
@@ -126,7 +128,7 @@ def load(
 ) -> tuple[Memory, Position]:
     """Memory as the newest intact position of the run has it; what is damaged is quarantined on the way.
 
-    Reads nothing when memory equals it already. Raises NothingToResume.
+    Reads nothing when memory equals it already. Raises NothingToResume, WeightsDamaged.
     """
     if memory is not None and memory.built_for != settings_that_build(settings):
         memory = None
@@ -135,7 +137,7 @@ def load(
             return memory, position
         point = position.checkpoint
         if point is not None:
-            problems = checkpoint.verify(workspace.root / point.path, point.manifest_sha256)
+            problems = folder_problems(workspace.root / point.path, point.manifest_sha256)
             if problems:
                 recorder.append(CheckpointQuarantined(path=point.path, problems=tuple(problems)))
                 continue
@@ -155,10 +157,10 @@ def load(
 
 
 def _verify(workspace: Workspace, state: State, run: Run, path: str) -> None:
-    """The version's weights are those that were published. Raises NothingToResume."""
+    """The version's weights are those that were published. Raises WeightsDamaged."""
     (version,) = [v for v in state.versions.versions.values() if v.path == path]
     if problems := folder_problems(workspace.root / path, version.manifest_sha256):
-        raise NothingToResume(
+        raise WeightsDamaged(
             f"{run.id}: {version.id}, whose weights it begins with, is damaged ({problems[0]}); put {path} "
-            "back from a backup, or skip the run and restore another version"
+            "back from a backup, or `evertrain stop`, restore another version and `evertrain resume`"
         )

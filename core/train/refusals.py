@@ -19,6 +19,10 @@ class NothingToResume(Refused):
     """No resume point that the log allows is intact."""
 
 
+class WeightsDamaged(Refused):
+    """The version that a run begins with is damaged or gone: no other file could be trained either."""
+
+
 class PlanDiffers(Refused):
     """The batches of the file are not those that the run was started with."""
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
-from core.decide.disk import amount, floor_bytes, save_needs
+from core.decide.disk import floor_bytes, save_needs
 from core.files import sha256_of
 from core.model.consolidation import ConsolidationRefused, consolidate
+from core.space import ensure_room
 from core.train import checkpoint, history
 from core.train.comparison import Comparison, Difference
 from core.train.history import History, Leg
@@ -25,6 +26,7 @@ from core.train.steps import Steps
 from core.train.surroundings import device_name, software
 from core.train.trainer import Figures
 from db.processes import RoleLock
+from db.reserve import NoRoom
 from db.workspace import Workspace
 from events.log import Log
 from projections.fold import State
@@ -84,17 +86,16 @@ def _scratch(workspace: Workspace) -> Iterator[Path]:
 
 def _ensure_room(workspace: Workspace, state: State, version: Version) -> None:
     """Refuse what would take the disk below its floor: tokens, and the state at the end."""
-    run, usage = state.run.runs[version.run], shutil.disk_usage(workspace.root)
+    run, whole = state.run.runs[version.run], shutil.disk_usage(workspace.root).total
     tokens = 2 * state.inbox.files[run.sha256].size_bytes
     needs = version.size_bytes
     if version.kind == "run":
         needs = tokens + save_needs(state, str(run.config["precision"]))
-    floor = floor_bytes(float(state.workspace.config["disk_floor_gb"]), usage.total)
-    if usage.free - floor < needs:
-        raise Unreproducible(
-            f"making {version.id} again needs {amount(needs)}; {amount(usage.free)} are free, of which "
-            f"{amount(floor)} are to be kept free (disk_floor_gb): make space, then ask again"
-        )
+    floor = floor_bytes(float(state.workspace.config["disk_floor_gb"]), whole)
+    try:
+        ensure_room(workspace, f"making {version.id} again", needs, above=floor, then="then ask again")
+    except NoRoom as error:
+        raise Unreproducible(error.shortage) from error
 
 
 def _release(version: Version, materials: Materials, scratch: Path, progress: Progress) -> Outcome:

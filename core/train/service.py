@@ -20,6 +20,7 @@ from core.train.refusals import DeviceGone, NothingToResume, PlanDiffers
 from core.train.run import Attempt
 from db.processes import Stop
 from db.workspace import Workspace
+from events.heartbeat import listening
 from events.log import Log
 from events.types import AttemptStarted
 from projections.fold import Follower
@@ -69,9 +70,10 @@ class Service:
         self._recorder.enter("load", None, run.id)
         stay_on_device(self._log)
         loaded, self._memory = self._memory, None  # after an error nothing in memory is trusted
-        self._memory, position = points.load(
-            self._workspace, self._recorder, loaded, self._follower.state, run, self._base, settings
-        )
+        with listening(lambda: self._recorder.progress("load", None)):
+            self._memory, position = points.load(
+                self._workspace, self._recorder, loaded, self._follower.state, run, self._base, settings
+            )
         return Attempt(
             self._workspace,
             self._log,

@@ -10,6 +10,7 @@ import pytest
 from db.engine import driver, has_wal_race
 from db.tables import CommandRow, CommitRow, EventRow
 from events import log as module
+from events.heartbeat import Heartbeat
 from events.log import Conflict, KeyReused, Log
 from events.types import (
     Event,
@@ -163,6 +164,25 @@ def test_a_heartbeat_is_overwritten_and_keeps_its_last_sample(log: Log) -> None:
 
     assert (6, "step", 9, '{"ram": 1}') == (beat["pid"], beat["phase"], beat["step"], beat["sample"])
     assert 0 == log.head()
+
+
+def test_a_heartbeat_that_finds_the_log_locked_is_left_out_and_kills_nobody(log: Log) -> None:
+    other = Log(log.path, "trainer", busy_ms=20)
+    heart = Heartbeat(other, "trainer")
+    with log.transaction():
+        kept = heart.beat("step", 1, now=0.0), heart.beat("step", 2, now=0.1), heart.beat("save", 2, now=0.2)
+        heart.gone()
+        seen = log.heartbeats()
+    again = heart.beat("save", 3, now=0.3), heart.beat("save", 3, now=1.0)
+    beat = log.heartbeats()["trainer"]
+    log.reader.execute("PRAGMA query_only=0")
+    log.reader.execute("ALTER TABLE heartbeat RENAME TO elsewhere")
+
+    assert ((False, False, False), {}) == (kept, seen)
+    assert ((False, True), ("save", 3)) == (again, (beat["phase"], beat["step"]))
+    with pytest.raises(driver().OperationalError, match="no such table"):  # that is another matter
+        heart.beat("save", 3, now=2.0)
+    other.close()
 
 
 def test_another_connections_commit_is_noticed_cheaply(log: Log) -> None:

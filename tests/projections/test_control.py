@@ -2,13 +2,16 @@
 
 import pytest
 
+from events.codec import TYPES
 from events.types import (
+    BackupStarted,
     Event,
     FileRemoved,
     FileReopened,
     FileReprioritized,
     MoveRequested,
     PauseRequested,
+    PinRequested,
     RemoveRequested,
     RequestRefused,
     ResumeRequested,
@@ -22,10 +25,10 @@ from events.types import (
     TrainingSkipped,
     TrainingStopped,
 )
-from projections.control import EMPTY, REQUESTS, apply
+from projections.control import ANSWERS, EMPTY, REQUESTS, apply
 from tests.facts import recorded, specimen
 
-ANSWERS: list[tuple[type[Event], type[Event], str]] = [
+ANSWERED: list[tuple[type[Event], type[Event], str]] = [
     (PauseRequested, TrainingPaused, "paused"),
     (PauseRequested, ServicePaused, "paused"),
     (StopRequested, TrainingStopped, "stopped"),
@@ -39,7 +42,7 @@ ANSWERS: list[tuple[type[Event], type[Event], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "answer", "mode"), ANSWERS)
+@pytest.mark.parametrize(("asked", "answer", "mode"), ANSWERED)
 def test_a_request_is_open_until_its_own_answer(asked: type[Event], answer: type[Event], mode: str) -> None:
     state = EMPTY
     facts = [specimen(asked), specimen(asked), specimen(answer, request=2)]
@@ -48,6 +51,16 @@ def test_a_request_is_open_until_its_own_answer(asked: type[Event], answer: type
 
     assert [1] == [request.seq for request in state.pending]
     assert mode == state.mode
+
+
+@pytest.mark.parametrize("cls", [cls for cls in TYPES.values() if "request" in cls.__dataclass_fields__])
+def test_every_fact_that_names_a_request_ends_it_but_one_that_tells_of_a_beginning(cls: type[Event]) -> None:
+    state = EMPTY
+    for fact in recorded([specimen(PinRequested), specimen(cls, request=1)]):
+        state = apply(state, fact)
+
+    assert (cls is BackupStarted) == (state.pending != ())
+    assert (cls is not BackupStarted) == (cls in ANSWERS)
 
 
 def test_a_change_by_hand_answers_nobody() -> None:

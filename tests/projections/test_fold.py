@@ -14,6 +14,7 @@ FACTS = rich().recorded
 IGNORED = {
     "StepsCompleted": "numbers: the curves keep them",
     "ResourcesSampled": "numbers: the newest sample is on the heartbeat",
+    "ProcessRestarted": "how long it took: that the process runs again is told by ProcessStarted",
     "VersionExported": "a copy elsewhere: nothing here rests on it",
     "StepSkipped": "a warning beside the step's own numbers; nothing rests on it",
 }

@@ -5,8 +5,9 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
-from events.types import Event, ProcessCrashed
+from events.types import Event, ProcessCrashed, ProcessHung
 from projections.crashes import MEANINGS
+from projections.health import CRASHES_KEPT
 from tests.web.story import Story
 
 
@@ -52,12 +53,26 @@ def test_the_state_just_before_is_the_fold_up_to_there(story: Story, client: Tes
     story.completes("a.jsonl")
     page = client.get("/crashes").text
     before = client.get(f"/crashes/c{seq}/before.json").json()
+    replayed = client.get(f"/replay.json?at={seq - 1}").json()
 
     assert f'href="/replay?at={seq - 1}"' in page and f'href="/audit?before={seq}"' in page
-    assert seq - 1 == before["seq"]
+    assert seq - 1 == before["seq"] and replayed == before
     assert [] == before["projections"]["health"]["crashes"]
     assert "r1" in before["projections"]["run"]["runs"]
     assert [404] * 3 == [client.get(f"/crashes/{bad}/before.json").status_code for bad in ("c1", "x", "c99")]
+
+
+def test_a_hang_is_never_laid_to_another_process(story: Story, client: TestClient) -> None:
+    story.tell(ProcessHung(role="trainer", pid=7, phase="step", silent_seconds=1000.0, limit_seconds=900.0))
+    own = story.tell(crash(pid=7, category="timeout"))
+    known = {one["seq"]: one["hang"] for one in client.get("/crashes.json").json()}
+    for n in range(CRASHES_KEPT):
+        story.tell(crash(pid=8 + n))
+    later = {one["seq"]: one["hang"] for one in client.get("/crashes.json").json()}
+
+    assert known[own] is not None
+    assert CRASHES_KEPT == len(later) and own not in later
+    assert [None] * CRASHES_KEPT == list(later.values())
 
 
 def test_every_page_leads_to_the_crashes(client: TestClient) -> None:

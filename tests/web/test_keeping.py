@@ -1,5 +1,6 @@
 """What is kept, and the machine: what is shown, what is offered; asking leaves a request and an answer."""
 
+import json
 import re
 from typing import Any
 
@@ -13,15 +14,19 @@ from events.types import (
     ConsolidateRequested,
     PinRequested,
     RequestRefused,
+    ResourcesSampled,
     RestoreRequested,
     TrainingStarted,
     UnpinRequested,
     VersionPinned,
     VersionRestored,
 )
+from projections.disk import DAY_US
 from tests.facts import specimen
 from tests.web.shelves import Shelves, rich
 from tests.web.story import Story, sha
+
+MINUTE_US = 60_000_000
 
 
 def text(html: str) -> str:
@@ -122,6 +127,8 @@ def test_a_page_out_of_date_changes_nothing_and_says_so(
         ("/versions/v9999/restore", {"seq": "1"}, 404), ("/versions/v9999/pin", {"seq": "1"}, 404),
         ("/versions/v9999/unpin", {"seq": "1"}, 404), ("/consolidate", {"average": "0"}, 400),
         ("/consolidate", {"average": "many"}, 400), ("/consolidate", {"average": "9" * 99}, 400),
+        ("/consolidate", {"average": "000000001000"}, 400),
+        ("/consolidate", {"average": "000000001" + "9" * 5000}, 400),
         ("/consolidate", {"average": "²"}, 400), ("/backups/now", {"seq": "x"}, 400),
     ],
 )  # fmt: skip
@@ -220,6 +227,27 @@ def test_the_disk_page_shows_what_takes_space_and_what_a_clean_up_would_free(
     assert 10_000_000_000 == document["floor_bytes"] and document["target_bytes"] < 50_000_000_000
     assert 4 << 20 == document["reclaimable_bytes"] and 5 << 20 == document["cleaned"]["freed_bytes"]
     assert "It would free 4 MiB" in re.sub(r" +", " ", text(page)) and 'role="img"' in page
+
+
+def test_the_days_left_are_read_from_the_newest_day_of_samples(
+    tmp_path: Any, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, free, growth = [0], 5000 << 30, {DAY_US: 10 << 30, MINUTE_US: 1 << 30}
+    monkeypatch.setattr("events.log.now_us", lambda: clock[0])
+    monkeypatch.setattr("web.readings.DAY_SAMPLES", 90)
+    story = Shelves(tmp_path)
+    for every, n in ((DAY_US, 360), (MINUTE_US, 90)):  # it filled fast for a year, and does so no more
+        for _ in range(n):
+            clock[0] += every
+            free -= growth[every] * every // DAY_US
+            story.tell(ResourcesSampled(every_seconds=60.0, columns={"disk_free_bytes": [float(free)]}))
+    story.log.beat("daemon", 106, "idle", sample=json.dumps({
+        "disk": {"free_bytes": free, "total_bytes": 6000 << 30}, "usage": {"kinds": {}, "reclaimable": {}},
+    }))  # fmt: skip
+    document = look(story).get("/disk.json").json()
+
+    assert pytest.approx(1 << 30, rel=1e-6) == document["growth_bytes_per_day"]
+    assert pytest.approx((free - document["floor_bytes"]) / (1 << 30)) == document["days_left"]
 
 
 def test_the_machine_page_shows_processes_settings_drifts_and_software(tmp_path: Any, look: Any) -> None:

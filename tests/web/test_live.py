@@ -17,6 +17,7 @@ from db.workspace import Workspace
 from events.log import Log
 from tests.web.story import Story
 from web.hub import VIEWERS
+from web.live import CHANNELS
 
 START_SECONDS = 30
 
@@ -163,7 +164,7 @@ def test_each_page_gets_its_own_fragments_and_no_other(
     with served.get("/" + channel) as answer:
         page = answer.read().decode()
 
-    assert fragments | {"nav"} == names
+    assert fragments | {"nav"} == names == set(CHANNELS[channel].all)
     assert all(f'id="{name}"' in page for name in names)
 
 

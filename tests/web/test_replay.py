@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import pytest
@@ -16,8 +15,6 @@ from projections.moments import processes
 from tests.web.shelves import rich
 from tests.web.story import Story, sha
 from web.app import create_app
-from web.past import KEPT, Past
-from web.trail import SINGLE_STEPS, Trail
 
 LOOKED_AT = 24  # positions, evenly over the story
 LIVE = {
@@ -139,6 +136,17 @@ def test_the_page_says_which_moment_it_is_and_where_to_go(told: Told) -> None:
     assert told.client.get("/replay").text == last
 
 
+def test_a_comparison_goes_along_from_moment_to_moment(told: Told) -> None:
+    page = told.client.get("/replay?at=40&vs=3").text
+    ways = re.findall(r'<a class="button" href="([^"]+)"', page)
+    slider = re.search(r'<form[^>]*>(?:(?!</form>).)*type="range".*?</form>', page, re.DOTALL)
+
+    assert len(ways) >= 4
+    assert all(re.fullmatch(r"/replay\?at=\d+&amp;vs=3", way) for way in ways)
+    assert slider is not None and '<input type="hidden" name="vs" value="3">' in slider[0]
+    assert 'type="hidden"' not in told.client.get("/replay?at=40").text
+
+
 def test_the_next_change_passes_over_facts_that_change_nothing(story: Story, client: TestClient) -> None:
     story.waits("a.jsonl")
     story.starts("a.jsonl")
@@ -206,51 +214,6 @@ def test_an_event_and_a_crash_lead_to_their_moments(told: Told) -> None:
     assert 'href="/replay?at=29"' in page and 'href="/replay?at=30"' in page
     assert f'href="/replay?at={crash["state_before"]}"' in told.client.get("/crashes").text
     assert f'href="/replay?at={crash["state_before"]}"' in told.client.get("/runs/r5").text
-
-
-def test_any_order_of_moments_gives_the_fold_up_to_each(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("web.past.STATIONS", 4)
-    monkeypatch.setattr("web.past.STRIDE", 3)
-    log = told.story.log
-    past, head = Past(log), log.head()
-
-    for n in range(4 * KEPT):
-        seq = (37 * n + 11) % (head + 1)
-        assert fold(log.read(to=seq, types=FOLDED)) == past.state(seq)
-    assert past.state(seq) is past.state(seq)
-
-
-def long_run(story: Story) -> Iterator[int]:
-    """A run longer than what is read step by step, with a try done again; after each fact, its position."""
-    story.waits("a.jsonl")
-    story.starts("a.jsonl", planned=3 * SINGLE_STEPS)
-    for first in range(1, 2 * SINGLE_STEPS, 500):
-        yield story.steps(first, 500)
-    story.tell(AttemptStarted(
-        run="r1", attempt=2, step=SINGLE_STEPS, global_step=SINGLE_STEPS, checkpoint=None, device="cpu",
-        dtypes={}, attention="sdpa", software={}, load_seconds=0.1,
-    ))  # fmt: skip
-    for first in range(SINGLE_STEPS + 1, 2 * SINGLE_STEPS, 300):
-        yield story.steps(first, 300, attempt=2)
-
-
-@pytest.mark.parametrize("run", ["r1", None])
-def test_a_long_curve_of_the_past_is_the_one_of_then(story: Story, run: str | None) -> None:
-    def columns(trail: Trail) -> Any:
-        trail.catch_up()
-        found = [trail.columns("loss"), *trail.earlier("loss")]
-        # the sums of roll-ups are rounded once, those of single steps at every step
-        known = [[(c.first_step, c.last_step, c.n, c.low, c.high) for c in part] for part in found]
-        return trail.width, trail.last_step, known, [[pytest.approx(c.total) for c in part] for part in found]
-
-    seen = {}
-    for n, seq in enumerate(long_run(story)):
-        if n % 6 == 3:
-            seen[seq] = columns(Trail(story.log, run))
-
-    assert {2, 1} == {len(found[2]) for found in seen.values()}
-    for seq, found in seen.items():
-        assert found == columns(Trail(story.log, run, seq)), seq
 
 
 def test_moments_too_far_apart_are_left_to_the_command(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:

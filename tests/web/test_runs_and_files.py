@@ -3,13 +3,25 @@
 import re
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
-from events.types import MoveRequested, RetryRequested
+from core.decide import control
+from events.types import (
+    FileLost,
+    FileRemoved,
+    FileReopened,
+    MoveRequested,
+    Recorded,
+    RetryRequested,
+    SkipRequested,
+    TrainingSkipped,
+)
+from projections import reports
+from projections.fold import FOLDED, State, fold
 from tests.web.shelves import Shelves, failed, rich
 from tests.web.story import Story, sha
 from web.charts import Point, standing
-from web.trail import COLUMNS, Trail
 
 
 def path_of(html: str, kind: str) -> str:
@@ -43,55 +55,13 @@ def test_steps_done_again_are_a_curve_of_their_own(story: Story, look: Any) -> N
     story.steps(21, 10, loss=1.0, attempt=2)
     client = look(story)
     again = client.get("/runs/r1").text
+    pages = [again, client.get("/").text, client.get("/?range=all").text]
+    small = [page.partition('id="chart-grad_norm"')[2] for page in pages]
 
     assert "" == path_of(once, "earlier") and "done again since" not in once
     assert "" != path_of(again, "earlier") and "done again since" in again
-
-
-def test_a_trail_keeps_what_was_done_again_apart(story: Story) -> None:
-    story.waits("a.jsonl")
-    story.starts("a.jsonl")
-    story.steps(1, 30, loss=5.0)
-    story.steps(21, 20, loss=1.0, attempt=2)
-    trail = Trail(story.log, "r1")
-    trail.catch_up()
-    (earlier,) = trail.earlier("loss")
-
-    assert [5.0] * 20 + [1.0] * 20 == [column.mean for column in trail.columns("loss")]
-    assert [(step, 5.0) for step in range(21, 31)] == [(c.first_step, c.mean) for c in earlier]
-
-
-def test_branches_after_a_restore_are_not_averaged(story: Story) -> None:
-    for name, run, at, loss in (("a", "r1", 0, 3.0), ("b", "r2", 10, 2.0), ("c", "r3", 10, 1.0)):
-        story.waits(name)
-        story.starts(name, run, 10, at)
-        story.steps(1, 10, run, at, loss)
-        story.completes(name, None, run, 10, at)
-    trail = Trail(story.log)
-    trail.catch_up()
-
-    assert [3.0] * 10 + [1.0] * 10 == [column.mean for column in trail.columns("loss")]
-    assert [[2.0] * 10] == [[column.mean for column in each] for each in trail.earlier("loss")]
-
-
-def test_a_long_history_read_from_roll_ups_keeps_them_apart_as_well(tmp_path: Any) -> None:
-    story = Shelves(tmp_path)
-    story.waits("a.jsonl")
-    story.starts("a.jsonl", planned=20_000)
-    for first in range(1, 10_001, 1000):
-        story.steps(first, 1000, loss=5.0)
-    story.goes_on("r1", 2, 8_000)
-    for first in range(8_001, 12_001, 1000):
-        story.steps(first, 1000, loss=1.0, attempt=2)
-    trail = Trail(story.log, "r1")
-    trail.catch_up()
-    (earlier,) = trail.earlier("loss")
-    border = [c for c in trail.columns("loss") if c.low != c.high]
-    story.log.close()
-
-    assert trail.width > 1 and len(trail.columns("loss")) <= COLUMNS
-    assert 14_000 == sum(c.n for c in (*trail.columns("loss"), *earlier))
-    assert {5.0} == {c.mean for c in earlier} and len(border) <= 1
+    assert "" != path_of(small[0], "earlier")
+    assert 1 == len({path_of(each, "earlier") for each in small})
 
 
 def test_points_that_were_measured_again_replace_those_behind_them() -> None:
@@ -140,6 +110,23 @@ def test_a_file_shows_its_report_its_runs_and_its_history(tmp_path: Any, look: A
     assert page.count('class="type"') >= 3
 
 
+@pytest.mark.parametrize("twin", ["", ".json"])
+def test_the_report_of_a_file_is_made_once(
+    story: Story, client: TestClient, monkeypatch: pytest.MonkeyPatch, twin: str
+) -> None:
+    made, report = [], reports.file_report
+
+    def counted(state: State, sha256: str) -> Any:
+        made.append(sha256)
+        return report(state, sha256)
+
+    monkeypatch.setattr(reports, "file_report", counted)
+    key = story.waits("a.jsonl")
+
+    assert 200 == client.get(f"/files/{key}{twin}").status_code
+    assert [key] == made
+
+
 def test_the_buttons_of_a_file_ask_and_come_back_to_it(story: Story, client: TestClient, click: Any) -> None:
     key = story.waits("a.jsonl")
     page = client.get(f"/files/{key}").text
@@ -152,6 +139,69 @@ def test_the_buttons_of_a_file_ask_and_come_back_to_it(story: Story, client: Tes
     assert [(303, f"/files/{key}")] * 2 == [(a.status_code, a.headers["location"]) for a in (answer, again)]
     assert "waits for its answer" in shown and "MoveRequested" in shown
     assert [MoveRequested(sha256=key, priority="high"), RetryRequested(sha256=key)] == facts
+
+
+def test_a_retry_is_offered_exactly_where_the_daemon_would_take_it(tmp_path: Any, look: Any) -> None:
+    story = Shelves(tmp_path)
+    story.rejects("rejected")
+    story.trained("completed", None, "r1", 5)
+    failed(story, "failed", "r2", 5)
+    for name, run in (("skipped", "r3"), ("processing", "r4")):
+        story.waits(name)
+        story.starts(name, run, 5, 5)
+        if name == "skipped":
+            story.tell(TrainingSkipped(run=run, sha256=sha(name), step=0, global_step=5, checkpoint=None,
+                                       request=story.asks(SkipRequested(run=run))))  # fmt: skip
+    story.waits("waiting")
+    story.waits("removed")
+    story.tell(FileRemoved(sha256=sha("removed"), reason="asked"))
+    for name in ("lost", "lost_later"):
+        story.waits(name)
+        if name == "lost_later":
+            story.tell(FileRemoved(sha256=sha(name), reason="asked"))
+        story.tell(FileLost(sha256=sha(name), path=f"queue/normal/{name}"))
+    client, state = look(story), fold(story.log.read(types=FOLDED))
+    names = {entry.name: key for key, entry in state.queue.entries.items()}
+    taken = set()
+    for name, key in names.items():
+        asked = Recorded(state.seq + 1, 0, "web", "control", RetryRequested(sha256=key), None, None)
+        (answer,) = control.answer(fold([asked], state), trainer_alive=True)
+        taken |= {name} if isinstance(answer, FileReopened) else set()
+    pages = {name: client.get(f"/files/{key}").text for name, key in names.items()}
+    offered = re.findall(r'aria-label="Retry (\w+)"', client.get("/queue").text)
+
+    assert {"rejected", "completed", "failed", "skipped", "removed"} == taken
+    assert taken == set(offered)
+    assert taken == {name for name, page in pages.items() if 'action="/queue/retry"' in page}
+
+
+def test_a_list_of_runs_goes_through_the_versions_once(
+    tmp_path: Any, look: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, made = [], reports.versions_made
+
+    def counted(state: State) -> dict[str, str]:
+        seen.append(state)
+        return made(state)
+
+    monkeypatch.setattr(reports, "versions_made", counted)
+    rows = look(rich(tmp_path)).get("/runs.json").json()["runs"]
+
+    assert 1 == len(seen)
+    assert {"r1": "v0001", "r2": "v0002", "r3": "v0003", "r4": "v0004", "r5": None} == {
+        row["id"]: row["version"] for row in rows
+    }
+
+
+def test_the_twin_of_an_older_page_of_runs_is_that_page(tmp_path: Any, look: Any) -> None:
+    client = look(rich(tmp_path))
+    before = client.get("/runs.json").json()["runs"][0]["seq"]
+    page = client.get(f"/runs?before={before}").text
+    (twin,) = re.findall(r'href="(/runs\.json[^"]*)"', page)
+    shown = re.findall(r'<th scope="row"><a href="/runs/(\w+)">', page)
+
+    assert shown and shown == [run["id"] for run in client.get(twin).json()["runs"]]
+    assert 'href="/runs.json"' in client.get("/runs").text
 
 
 def test_a_page_number_that_is_none_is_refused(client: TestClient) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from core.inspection import inspect
 from core.jobs.service import Service
-from core.logbook import open_log
+from core.logbook import open_log, state_at
 from db.processes import RoleLock
 from db.workspace import Workspace
 from events.types import BackupDamaged, BackupDeleted, BackupVerified
+from projections.keeping import backups
 from tests.core.cli.conftest import Done, command
 from tests.core.damage import change_a_byte
 from tests.core.jobs.work import facts
@@ -45,11 +46,19 @@ def test_a_backup_is_taken_listed_verified_and_restored_elsewhere(
 ) -> None:
     answer = ask("backup", "now")
     (listed,) = ask("backup", "list")
+    (there,) = ask("backup", "list", "--target", place.backups)
+    log = open_log(place, "test")
+    page = backups(state_at(log))["backups"]
+    log.close()
     verdict = ask("backup", "verify", "b0001")
     made = ask("backup", "restore", "b0001", tmp_path / "copy")
 
     assert "BackupVerified" == answer["answer"]["type"]
     assert ("b0001", "verified", ["v0001"]) == (listed["id"], listed["state"], listed["versions"])
+    assert [listed] == page
+    assert listed.keys() == there.keys()
+    known = ("id", "created_at", "seq", "versions", "log_seq", "size_bytes")
+    assert {name: listed[name] for name in known} == {name: there[name] for name in known}
     assert {"ok": True, "backups": [{"id": "b0001", "ok": True, "problems": []}]} == verdict
     assert (str(tmp_path / "copy"), "b0001") == (made["workspace"], made["id"])
     whole(tmp_path / "copy")
@@ -90,6 +99,25 @@ def test_a_damaged_backup_is_told_ends_with_4_and_is_not_restored(
     assert [place.root] == list(tmp_path.iterdir())
     assert again == verdict
     assert 1 == told(place, BackupDamaged)
+
+
+def test_an_absent_target_ends_with_1_and_nothing_is_told(
+    place: Workspace, run: Callable[..., Done], ask: Ask, tmp_path: Path
+) -> None:
+    run("backup", "now", "--wait")
+    place.backups.rename(tmp_path / "away")
+    before = told(place)
+    verdict = run("backup", "verify", check=1)
+    restored = run("backup", "restore", tmp_path / "copy", check=1)
+    after = told(place)
+    deep = ask("verify", "--deep", check=4)
+    (tmp_path / "away").rename(place.backups)
+    ask("backup", "verify")
+
+    assert "holds no backup" in verdict.stderr and "mount" in verdict.stderr
+    assert "holds no backup" in restored.stderr
+    assert before == after
+    assert [("backup_missing", "backups")] == [(p["kind"], p["path"]) for p in deep["problems"]]
 
 
 def test_a_mended_backup_counts_again(place: Workspace, run: Callable[..., Done]) -> None:

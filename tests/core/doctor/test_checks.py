@@ -189,6 +189,10 @@ def test_a_base_is_described_and_a_missing_tokenizer_is_a_problem(demo_base: Pat
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").unlink()
     assert PROBLEM == model.base_model(folder, whole).ok
+    (folder / "tokenizer.json").symlink_to("/proc/self/mem")    # opens, and fails where it is read
+    found = model.base_model(folder, whole)
+    assert (PROBLEM, f"{folder}/tokenizer.json: Input/output error") == (found.ok, found.detail)
+    (folder / "tokenizer.json").unlink()
 
     for token in tokenizer["added_tokens"]:
         token["content"] = token["content"].replace("im_", "xx_")

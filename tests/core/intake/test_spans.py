@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,90 +10,23 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2.exceptions import SecurityError, UndefinedError
-from tokenizers import AddedToken, Tokenizer
+from jinja2 import Template
+from tokenizers import Tokenizer
 
 from core.intake import chatml
+from core.intake.encoded import Encoded
 from core.intake.formats import read
 from core.intake.problems import BadRow
+from core.intake.reading import BLOCK_ROWS
 from core.intake.rows import Row, Turn
-from core.intake.sandbox import ChatTemplate, TemplateFailed
-from core.intake.template import Encoded, Renderer
+from core.intake.spans import SALTS
+from core.intake.template import Renderer
 from core.intake.tokens import TokenStore
 from core.intake.validate import examine
 from core.settings import Settings
+from tests.core.intake.foreign import BRACKETS, HEADERS, THINKING
 
-HEADERS = """\
-{{- bos_token }}
-{%- for m in messages %}
-    {%- if m.tool_calls %}
-        {{- '<|head|>assistant<|/head|>\\n\\n' ~ m.content }}
-        {%- for call in m.tool_calls %}
-            {%- set function = call.function %}
-            {{- '{"name": "' ~ function.name ~ '", "parameters": ' ~ function.arguments | tojson ~ '}' }}
-        {%- endfor %}
-        {{- '<|eot|>' }}
-    {%- elif m.role == 'tool' %}
-        {{- '<|head|>ipython<|/head|>\\n\\n' ~ m.content | tojson ~ '<|eot|>' }}
-    {%- else %}
-        {{- '<|head|>' ~ m.role ~ '<|/head|>\\n\\n' ~ (m.content | trim) }}
-        {%- if loop.first and tools %}{% for t in tools %}{{ '\\n' ~ t | tojson }}{% endfor %}{% endif %}
-        {{- '<|eot|>' }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|head|>assistant<|/head|>\\n\\n' }}{% endif %}
-"""
-
-# System folded into the question, an answer behind a space, roles in strict turn, no tools.
-BRACKETS = """\
-{%- if messages[0].role == 'system' %}
-    {%- set system, rest = messages[0].content ~ '\\n\\n', messages[1:] %}
-{%- else %}{%- set system, rest = '', messages %}{%- endif %}
-{%- for m in rest %}
-    {%- if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('not in turn') }}{% endif %}
-    {%- if m.role == 'user' %}
-        {{- bos_token ~ '[INST] ' ~ (system if loop.first else '') ~ m.content ~ ' [/INST]' }}
-    {%- else %}
-        {{- ' ' ~ m.content ~ eos_token }}
-    {%- endif %}
-{%- endfor %}
-"""
-
-# No system messages; an empty thought before the last answer; thoughts of earlier answers left out.
-THINKING = """\
-{%- for m in messages %}
-    {%- if m.role == 'system' %}{{ raise_exception('no system messages') }}{% endif %}
-    {%- if m.role == 'user' %}{{- '<|user|>' ~ m.content }}{%- else %}
-        {%- set said = m.content.split('</think>')[-1] if not loop.last else m.content %}
-        {{- '<|bot|>' ~ ('<think>\\n\\n</think>\\n\\n' if loop.last and '<think>' not in said else '') }}
-        {{- said ~ '<|eot|>' }}
-    {%- endif %}
-{%- endfor %}
-{%- if add_generation_prompt %}{{- '<|bot|>' }}{% endif %}
-"""
-
-CONTROLS = ("<|bos|>", "<|head|>", "<|/head|>", "<|eot|>", "<|user|>", "<|bot|>")
 Make = Callable[[str], Renderer]
-
-
-@pytest.fixture(scope="module")
-def make(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """The renderer of a base with these control tokens and a template."""
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in CONTROLS])
-    made: dict[str, Renderer] = {}
-
-    def renderer(template: str) -> Renderer:
-        if template not in made:
-            folder = tmp_path_factory.mktemp("foreign")
-            tokenizer.save(str(folder / "tokenizer.json"))
-            config = {"eos_token": {"content": "<|eot|>"}, "bos_token": "<|bos|>"}
-            (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
-            (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-            made[template] = Renderer(folder)
-        return made[template]
-
-    return renderer
 
 
 def chat(*texts: str, system: str | None = None) -> Row:
@@ -211,24 +143,6 @@ def test_labels_are_the_answers_and_nothing_else(make: Make, texts: list[str], w
     assert len(turns) == np.count_nonzero(encoded.ids == eot)
 
 
-@pytest.mark.parametrize("template", [
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-    "{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}",
-    "{{ 'x' * 1000000000 }}",
-    "{{ 10 ** 1000000000 }}",
-    "{{ [0] * 1000000000 }}",
-    "{{ messages.append(messages) }}",
-    "{{ ''.__class__.__mro__ }}",
-])
-def test_a_template_without_end_or_shame_is_stopped(template: str) -> None:
-    compiled = ChatTemplate(template, {})
-    began = time.monotonic()
-    with pytest.raises((TemplateFailed, SecurityError, UndefinedError)):
-        compiled.render([{"role": "user", "content": "a"}])
-
-    assert time.monotonic() - began < 30
-
-
 def test_a_template_that_hides_words_is_refused(make: Make) -> None:
     problem = make("{% for m in messages %}<|user|>{{ m.role }}<|eot|>{% endfor %}").chat_problem
 
@@ -249,3 +163,50 @@ def test_files_for_a_foreign_template_are_checked_row_by_row(make: Make, tmp_pat
     store = TokenStore.open(tmp_path / "t" / str(report.store))
     (expected,) = renderer.encode([read(rows[0], "messages")])
     assert expected.ids.tolist() == store.ids[: store.offsets[1]].tolist()
+
+
+def test_a_system_message_in_other_words_than_the_templates_is_left_out(make: Make, tmp_path: Path) -> None:
+    lowered = "(m.content | lower if m.role == 'system' else m.content)"
+    renderer = make(HEADERS.replace("(m.content | trim)", lowered))
+    said = {"messages": [chatml.QUESTION, chatml.ANSWER]}
+    told = {"messages": [chatml.SYSTEM, *said["messages"]]}
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*[said] * 9, told]), encoding="utf-8")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    report = examine(path, sha256=sha256, renderer=renderer, settings=Settings())
+
+    assert (9, {"duplicate": 8, "template_refuses": 1}) == (report.accepted_rows, report.counts)
+    assert renderer.chat_problem is None
+    (note,) = [note for note in renderer.notes if "rows with one are left out" in note]
+    assert "it writes words otherwise than what stands for them" in note
+    with pytest.raises(BadRow, match="no system message") as caught:
+        renderer.encode([read(told, "messages")])
+    assert "template_refuses" == caught.value.code
+
+
+def test_a_row_with_tools_is_written_once_for_each_set_of_marks(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renderer = make(HEADERS)
+    called = [chatml.CALL, chatml.RESULT, chatml.ANSWER]
+    values = [
+        {"tools": [chatml.TOOL], "messages": [{"role": "user", "content": f"{n}?"}, *called]}
+        for n in range(BLOCK_ROWS + 9)
+    ]
+    path, write, renders = tmp_path / "a.jsonl", Template.generate, list[int]()
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
+
+    def generate(template: Template, *given: Any, **names: Any) -> Iterator[str]:
+        renders.append(1)
+        return write(template, *given, **names)
+
+    monkeypatch.setattr(Template, "generate", generate)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    report = examine(path, sha256=sha256, renderer=renderer, settings=Settings(), store=tmp_path / "t")
+    counted = len(renders)
+
+    assert len(SALTS) * len(values) == counted
+    store = TokenStore.open(tmp_path / "t" / str(report.store))
+    expected = renderer.encode([read(value, "messages") for value in values])
+    assert np.concatenate([one.ids for one in expected]).tolist() == store.ids.tolist()
+    assert np.concatenate([one.labels for one in expected]).tolist() == store.labels.tolist()

@@ -10,10 +10,11 @@ from tokenizers import Tokenizer
 
 from core.intake import chatml
 from core.intake.base import BaseUnusable
+from core.intake.encoded import Encoded
 from core.intake.formats import read
 from core.intake.problems import BadRow
 from core.intake.rows import Row, Turn
-from core.intake.template import Encoded, Renderer
+from core.intake.template import Renderer
 
 CHAT = [
     {"role": "system", "content": "Be kind."},

@@ -16,7 +16,7 @@ from core.jobs.recovery import recover
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
 from core.logbook import open_log, state_at
-from core.store.objects import Store, object_name
+from core.store.objects import Store
 from db.workspace import Workspace
 from events.types import (
     AlertCleared,
@@ -28,7 +28,6 @@ from events.types import (
     BackupStarted,
     BackupTaken,
     BackupVerified,
-    DriftFound,
     RequestRefused,
 )
 from events.verify import verify_log
@@ -221,42 +220,6 @@ def test_a_stop_leaves_the_backup_to_the_next_start_and_the_old_one_whole(lived:
     assert 2 == len(facts(lived, BackupStarted))
     assert [] == inspect(lived.workspace, lived.state(), deep=True)
     assert not (lived.workspace.temporary / "backup").exists()
-
-
-def test_a_damaged_object_is_written_anew_by_the_next_backup(lived: Service) -> None:
-    take(lived)
-    store = store_of(lived)
-    sha256 = store.manifest("b0001").files["models/versions/v0001/model.safetensors"].sha256
-    change_a_byte(lived.workspace.backups / object_name(sha256))
-    found = {problem.path for problem in inspect(lived.workspace, lived.state(), deep=True)}
-    take(lived)
-
-    assert {f"backups/{object_name(sha256)}"} == found
-    assert [] == inspect(lived.workspace, lived.state(), deep=True)
-
-
-@pytest.mark.parametrize(
-    ("damaged", "owner"),
-    [
-        ("models/versions/v0001/manifest.json", "models/versions/v0001"),
-        ("queue/failed/bad.jsonl", "queue/failed/bad.jsonl"),
-    ],
-)
-def test_what_is_damaged_stays_out_and_is_told_and_the_rest_is_kept(
-    lived: Service, damaged: str, owner: str
-) -> None:
-    train_one(lived)
-    change_a_byte(lived.workspace.root / damaged)
-    name = take(lived)
-    take(lived)
-    held = store_of(lived).manifest(name)
-
-    (drift,) = facts(lived, DriftFound)
-
-    assert isinstance(drift, DriftFound)
-    assert owner == drift.path
-    assert not any(file.startswith(owner) for file in held.files)
-    assert "v0002" == held.versions[-1]
 
 
 def test_a_damaged_base_model_is_never_backed_up_as_if_it_were_whole(lived: Service) -> None:

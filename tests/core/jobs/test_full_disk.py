@@ -11,12 +11,10 @@ import pytest
 
 from core.config import changes, digest
 from core.decide.disk import amount
-from core.decide.retention import DEPENDS_ON as RETIRE_ON
-from core.decide.retention import retire_backups
 from core.files import sha256_of
 from core.inspection import folder_problems, inspect
 from core.jobs.arrange import arrange
-from core.jobs.backup import backup, delete
+from core.jobs.backup import Backups, backup
 from core.jobs.disk import Disk
 from core.jobs.dispatch import start_next
 from core.jobs.publish import publish
@@ -29,9 +27,8 @@ from db.reserve import Reserve
 from db.workspace import Workspace
 from events.types import (
     AlertRaised,
-    BackupDeleted,
-    BackupFailed,
     BackupRequested,
+    BackupVerified,
     CheckpointDeleted,
     CleanRequested,
     ConfigChanged,
@@ -45,6 +42,7 @@ from events.types import (
     VersionPublished,
 )
 from events.verify import verify_log
+from projections.fold import State
 from tests.core.jobs.work import complete, drop, entry, facts, resume_point, rows, take_in, train_one
 from tests.small_disk import SmallDisk
 
@@ -195,51 +193,44 @@ def test_publish(cramped: Cramped) -> None:
     assert {} == alerts(service)
 
 
-def test_backup(cramped: Cramped) -> None:
-    disk, service = cramped
+@pytest.fixture
+def backed_up(cramped: Cramped) -> Cramped:
+    """A version on it, and a backup of that."""
+    _, service = cramped
     drop(service, "a.jsonl", rows("a", 8))
     take_in(service)
     train_one(service)
     backup(service)
-    (first,) = service.state().storage.backups_in()
-    service.append(BackupRequested())
-    disk.fill()
-    backup(service)
-    (failed,) = facts(service, BackupFailed)
-    told, at_once = alerts(service), backup(service)
-    shown = [one.id for one in service.state().storage.backups_in("taken", "verified")]
-    disk.relieve()
-    service.append(BackupRequested())
-    backup(service)
-    second = service.state().storage.backups_in("verified")[-1]
+    return cramped
 
-    assert ("verified", "verified", False) == (first.state, second.state, at_once)
-    assert "No space left" in failed.reason and "No space left" in told["backup"]
-    assert [first.id] == shown
-    assert first.id < failed.backup < second.id
-    assert "backup" not in alerts(service)
+
+@pytest.mark.parametrize("leave", [0, LITTLE], ids=["no byte", "room for a copy of the log"])
+def test_backup(backed_up: Cramped, leave: int) -> None:
+    disk, service = backed_up
+    held = sorted(service.workspace.backups.rglob("*"))
+    (request,) = service.append(BackupRequested())
+    disk.fill(leave)
+    job = Job("backup", 1.0, Backups().turn)
+    why, said = waited(service, job), status(service)
+    during = service.state()
+    written = sorted(service.workspace.backups.rglob("*"))
+    disk.relieve()
+    run(service, job)
+    verified = [fact.request for fact in facts(service, BackupVerified) if isinstance(fact, BackupVerified)]
+
+    assert "the backup b0002 needs" in why and " are free" in why
+    assert ("waiting", why) == said
+    assert [("b0001", "verified"), ("b0002", "writing")] == states(during)
+    assert [request] == [pending.seq for pending in during.control.pending]
+    assert held == written
+    assert [("b0002", "verified")] == states(service.state())  # and the older one went, as the policy says
+    assert [None, request] == verified
+    assert {} == alerts(service)
     assert [] == inspect(service.workspace, service.state(), deep=True)
 
 
-def test_a_condemned_backup_goes_with_no_byte_free(cramped: Cramped) -> None:
-    disk, service = cramped
-    drop(service, "a.jsonl", rows("a", 8))
-    take_in(service)
-    for _ in range(2):
-        service.append(BackupRequested())
-        backup(service)
-    service.decide(lambda state: retire_backups(state, {"last": 1}), RETIRE_ON)
-    disk.fill()
-    at_first = disk.free
-    gone = delete(service)
-    (deleted,) = facts(service, BackupDeleted)
-    kept = service.state().storage.backups_in()
-    disk.relieve()
-
-    assert (0, True) == (at_first, gone)
-    assert "b0001" == deleted.backup and deleted.freed_bytes > 0
-    assert [("b0002", "verified")] == [(one.id, one.state) for one in kept]
-    assert [] == inspect(service.workspace, service.state(), deep=True)
+def states(state: State) -> list[tuple[str, str]]:
+    return [(one.id, one.state) for one in state.storage.backups_in()]
 
 
 # -- the log -----------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.store.manifest import LOG, Entry, Manifest
-from core.store.objects import ObjectDamaged, Store, local_bytes, object_name
+from core.store.objects import ObjectDamaged, Store, object_name
 from core.store.places import Changed, StoreFailed
 from tests.core.damage import change_a_byte
 from tests.core.store.test_manifest import MANIFEST
@@ -151,18 +151,6 @@ def test_only_what_nothing_names_is_swept(store: Store, file: Maker) -> None:
 def test_an_unknown_kind_of_url_and_a_package_that_is_missing_are_told(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="nosuch"):
         Store.at("nosuch://bucket/store", tmp_path)
-
-
-def test_the_bytes_of_a_local_store_are_known(tmp_path: Path, file: Maker) -> None:
-    path, sha = file("content")
-    nothing = local_bytes("store", tmp_path)
-    store = Store.at("store", tmp_path)
-    store.put(sha, path)
-    store.complete(holding("b0001", (path, sha)))
-
-    assert 0 == nothing
-    assert 7 + len(store.raw("b0001")) == local_bytes("store", tmp_path)
-    assert 0 == local_bytes("memory://anything", tmp_path)
 
 
 def test_a_kill_at_any_step_leaves_whole_objects_and_the_old_backup(tmp_path: Path, file: Maker) -> None:

@@ -19,8 +19,9 @@ from core import config
 from core.decide.batches import lay_out
 from core.decide.dispatch import Measured, start
 from core.files import folder_sha256, sha256_of
+from core.intake.encoded import Encoded
 from core.intake.report import Report
-from core.intake.template import Encoded, Renderer
+from core.intake.template import Renderer
 from core.intake.tokens import StoreWriter, TokenStore
 from core.intake.validate import examine
 from core.logbook import follow, open_log

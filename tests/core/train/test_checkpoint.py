@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from core.inspection import folder_problems
 from core.train import checkpoint, moments
 from core.train.refusals import CheckpointDamaged
 from tests.core.train.stand import VOCABULARY, tiny_network
@@ -81,7 +82,7 @@ def test_a_resume_point_is_a_model_that_loads_anywhere(written: tuple[Path, chec
 def test_an_intact_resume_point_has_no_problems(written: tuple[Path, checkpoint.Saved]) -> None:
     folder, saved = written
 
-    assert [] == checkpoint.verify(folder, saved.manifest_sha256)
+    assert [] == folder_problems(folder, saved.manifest_sha256)
     assert saved.size_bytes == sum(path.stat().st_size for path in folder.iterdir())
 
 
@@ -94,9 +95,9 @@ def test_each_missing_changed_or_cut_file_is_found(written: tuple[Path, checkpoi
 
     for damage in (flipped, content[:-1], content + b"\0"):
         (folder / name).write_bytes(damage)
-        assert [name] == [problem.split()[0] for problem in checkpoint.verify(folder, saved.manifest_sha256)]
+        assert [name] == [problem.split()[0] for problem in folder_problems(folder, saved.manifest_sha256)]
     (folder / name).unlink()
-    assert [name] == [problem.split()[0] for problem in checkpoint.verify(folder, saved.manifest_sha256)]
+    assert [name] == [problem.split()[0] for problem in folder_problems(folder, saved.manifest_sha256)]
 
 
 def test_only_the_manifest_that_the_log_knows_counts(written: tuple[Path, checkpoint.Saved]) -> None:
@@ -104,10 +105,10 @@ def test_only_the_manifest_that_the_log_knows_counts(written: tuple[Path, checkp
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
-    assert ["manifest.json is not the one the log knows"] == checkpoint.verify(folder, saved.manifest_sha256)
+    assert ["manifest.json is not the one the log knows"] == folder_problems(folder, saved.manifest_sha256)
     (folder / "manifest.json").unlink()
-    assert checkpoint.verify(folder, saved.manifest_sha256)
-    assert checkpoint.verify(folder.with_name("checkpoint-2"), saved.manifest_sha256)
+    assert folder_problems(folder, saved.manifest_sha256)
+    assert folder_problems(folder.with_name("checkpoint-2"), saved.manifest_sha256)
 
 
 def test_the_point_of_another_model_is_refused(written: tuple[Path, checkpoint.Saved]) -> None:

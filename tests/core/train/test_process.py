@@ -1,6 +1,7 @@
 """The trainer as a process: killed, ended by a signal, refused beside another, honest about errors."""
 
 import os
+import shutil
 import signal
 import threading
 
@@ -112,3 +113,15 @@ def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> No
     assert [] == stand.facts(AttemptStarted)
     assert "base_missing" == analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category
     assert "put its files back" in str(said.error)
+
+
+def test_a_tokenizer_that_cannot_be_used_is_the_bases_trouble_and_no_files(stand: Stand) -> None:
+    sha256 = stand.queue("a.jsonl")
+    stand.start(sha256)
+    shutil.rmtree(stand.workspace.tokens / sha256[:32])  # they are to be made again
+
+    assert 1 == serve(stand.workspace, Stop(), 0.0)
+    said = words(stand.workspace, "trainer")
+    assert [] == stand.facts(AttemptStarted)
+    assert str(said.error).startswith("BaseUnusable at core/intake/base.py")
+    assert "base_missing" == analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category

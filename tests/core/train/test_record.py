@@ -1,10 +1,12 @@
 """The record: steps become facts soon, in order, and an error of the writer is heard by the loop."""
 
 import math
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from core.logbook import open_log
 from core.train.record import COLUMNS, EVERY_SECONDS, Recorder, facts_of, recorded_steps, weighted_mean
 from core.train.trainer import Figures
 from events.heartbeat import Heartbeat
@@ -78,6 +80,21 @@ def test_an_error_of_the_writer_is_raised_in_the_loop(stand: Stand) -> None:
 
     with pytest.raises(Exception, match="closed"):
         recorder.flush()
+
+
+def test_a_log_that_another_process_locks_for_long_ends_no_training(stand: Stand) -> None:
+    log = open_log(stand.workspace, "trainer", busy_ms=20)
+    recorder = Recorder(log, Heartbeat(log, "trainer"))
+    with stand.log.transaction():
+        for step in range(1, 4):
+            recorder.progress("step", step)
+            time.sleep(EVERY_SECONDS)
+    recorder.progress("step", 4)
+    stand.wait_for(lambda: stand.log.heartbeats().get("trainer", {}).get("step") == 4)
+    recorder.close()
+    log.close()
+
+    assert "step" == stand.log.heartbeats()["trainer"]["phase"]
 
 
 def test_of_steps_done_twice_the_newest_attempt_counts(stand: Stand) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from core import config
+from core.decide.disk import save_needs
 from core.jobs.consolidation import answer_consolidation
 from core.jobs.service import Service
 from core.logbook import open_log, state_at
@@ -14,11 +16,15 @@ from core.model.docstrings import harvest
 from core.train import history
 from core.train.refusals import Unreproducible
 from core.train.reproduction import Outcome, reproduce
+from db.reserve import Reserve
 from db.workspace import Workspace
 from events.types import (
+    AlertCleared,
     AttemptStarted,
+    ConfigChanged,
     ConsolidateRequested,
     Event,
+    FilePlaced,
     Recorded,
     StepsCompleted,
     TrainingStarted,
@@ -218,6 +224,21 @@ def test_what_is_gone_or_changed_is_named_and_nothing_is_left(
     assert [] == list(place.temporary.glob(".reproduction*"))
 
 
+def test_a_file_whose_place_the_log_does_not_tell_is_looked_for_where_its_state_says(
+    lived: Stand, tmp_path: Path
+) -> None:
+    def change(recorded: Recorded) -> Event:
+        return AlertCleared(type="nothing") if isinstance(recorded.event, FilePlaced) else recorded.event
+
+    place = made.told_otherwise(lived, tmp_path / "workspace", change)
+    where = "queue/recently_completed/0.jsonl"
+
+    with pytest.raises(Unreproducible, match=f"put the file back as {where}"):
+        again(place, PLAIN)
+    (place.queue / "processing" / "0.jsonl").rename(place.root / where)
+    assert again(place, PLAIN).is_identical
+
+
 def test_without_its_tokens_a_fixed_set_is_read_again(place: Workspace) -> None:
     shutil.rmtree(place.tokens)
 
@@ -227,15 +248,36 @@ def test_without_its_tokens_a_fixed_set_is_read_again(place: Workspace) -> None:
         again(place, PLAIN)
 
 
+def cramped(lived: Stand, small_disk: Callable[[int], SmallDisk]) -> tuple[SmallDisk, Workspace]:
+    """A copy on a disk that has little more room than it takes, and no reserve yet."""
+    used = sum(size for size, _ in files(lived.workspace).values())
+    disk = small_disk(int(used * 1.15) + (1 << 20))
+    shutil.copytree(lived.workspace.root, disk.root / "workspace", symlinks=True)
+    return disk, Workspace(disk.root / "workspace")
+
+
 def test_it_does_not_take_the_disk_below_its_floor(
     lived: Stand, small_disk: Callable[[int], SmallDisk]
 ) -> None:
-    used = sum(size for size, _ in files(lived.workspace).values())
-    root = small_disk(int(used * 1.15) + (1 << 20)).root / "workspace"
-    shutil.copytree(lived.workspace.root, root, symlinks=True)
-    filler = root / "filler"
-    usage = shutil.disk_usage(root)
-    filler.write_bytes(bytes(max(0, usage.free - usage.total // 20)))
+    disk, place = cramped(lived, small_disk)
+    disk.fill(leave=shutil.disk_usage(disk.root).total // 20)
 
-    with pytest.raises(Unreproducible, match=r"disk_floor_gb.*make space"):
-        again(Workspace(root), PLAIN)
+    with pytest.raises(Unreproducible, match="to be kept free: make space, then ask again"):
+        again(place, PLAIN)
+
+
+def test_where_the_logs_reserve_is_gone_its_share_is_left_for_it(
+    lived: Stand, small_disk: Callable[[int], SmallDisk]
+) -> None:
+    disk, place = cramped(lived, small_disk)
+    log = open_log(place, "test")
+    plain = {**state_at(log).workspace.config, "disk_floor_gb": 0}
+    log.append(ConfigChanged(config=plain, changes={}, config_sha256=config.digest(plain)))
+    state = state_at(log)
+    log.close()
+    run = state.run.runs[state.versions.versions[PLAIN].run]
+    needs = 2 * state.inbox.files[run.sha256].size_bytes + save_needs(state, str(run.config["precision"]))
+    disk.fill(leave=needs + Reserve(place.reserve).missing // 2)
+
+    with pytest.raises(Unreproducible, match="to be kept free: make space, then ask again"):
+        again(place, PLAIN)

@@ -3,21 +3,26 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
+from core.decide import dispatch
+from core.decide.crash import Evidence, alarm, analyse
 from core.files import sha256_of
-from core.jobs.dispatch import answer
+from core.jobs.dispatch import answer, give_up
 from core.jobs.publish import publish
 from core.jobs.service import Service
 from core.jobs.versions import keep_versions
-from core.train.refusals import NothingToResume
+from core.safety.evidence import words
+from core.train.__main__ import serve
+from db.processes import Stop
 from events.types import (
     CheckpointDeleted,
     CheckpointRetired,
     CheckpointSaved,
     DriftFound,
+    ProcessCrashed,
     RestoreRequested,
     SkipRequested,
+    TrainingCompleted,
+    TrainingFailed,
     TrainingStarted,
     VersionPublished,
     VersionRestored,
@@ -119,19 +124,46 @@ def test_without_moments_it_begins_with_the_weights_and_fresh_ones_the_same_ever
     assert with_moments.final()[1] != one.final()[1]
 
 
-def test_a_damaged_version_is_no_place_to_begin_at(make_stand: Make) -> None:
+def dies(stand: Stand) -> ProcessCrashed:
+    """A trainer that cannot begin, and what the watchdog makes of its end."""
+    assert 1 == serve(stand.workspace, Stop(), 0.0)
+    said = words(stand.workspace, "trainer")
+    category = analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category
+    run = stand.follower.catch_up().run.open
+    fact = ProcessCrashed(
+        role="trainer", pid=1, exit_code=1, signal=None, error=str(said.error), run=run, step=0,
+        category=category,
+    )  # fmt: skip
+    stand.log.append(fact)
+    stand.log.append(*alarm(stand.follower.catch_up(), fact))
+    return fact
+
+
+def test_a_damaged_version_is_an_alert_and_no_file_fails_by_it(make_stand: Make) -> None:
     stand = make_stand("damaged")
-    trains(stand, "a", "b")
+    service = trains(stand, "a", "b")
     forgets_moments(stand, "v0001")
     restores(stand, "v0001")
     weights = stand.workspace.versions / "v0001" / "model.safetensors"
     data = weights.read_bytes()
     weights.unlink()
     weights.write_bytes(data[:-1] + b"\x01")
-    stand.start(stand.queue("d", rows=40, seed=4))
+    stand.queue("e", rows=40, seed=5)
+    run = stand.start(stand.queue("d", rows=40, seed=4))
+    for _ in range(stand.settings.max_attempts + 1):
+        fact = dies(stand)
+        give_up(service)
+        state = stand.follower.catch_up()
 
-    with pytest.raises(NothingToResume, match="put models/versions/v0001 back from a backup"):
-        stand.train()
+        assert "weights_damaged" == fact.category
+        assert "put models/versions/v0001 back from a backup" in fact.error
+        assert ("open", 0) == (state.run.runs[run].state, state.run.runs[run].tries)
+        assert state.health.fatal is not None and "v0001" in state.health.fatal.detail
+    assert [] == stand.facts(TrainingFailed)
+    assert dispatch.wants_trainer(state)  # seldom: that is how the cure is noticed
+    weights.write_bytes(data)
+    assert 0 == serve(stand.workspace, Stop(), 0.0)
+    assert run == last(stand, TrainingCompleted).run
 
 
 def test_restoring_the_current_version_undoes_the_steps_of_a_run_that_made_none(make_stand: Make) -> None:

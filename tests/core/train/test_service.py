@@ -1,7 +1,9 @@
 """The trainer's round, as told by the log: what it does with an open run, with requests, and with damage."""
 
+import json
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -12,8 +14,13 @@ import torch
 from safetensors.torch import load_file
 
 from core.decide.batches import digests, lay_out
+from core.logbook import follow, open_log
+from core.train.record import Recorder
 from core.train.refusals import NothingToResume, PlanDiffers
+from core.train.service import Service
 from db.processes import Stop
+from events.heartbeat import Heartbeat
+from events.log import Log
 from events.types import (
     AttemptStarted,
     CheckpointQuarantined,
@@ -133,6 +140,35 @@ def test_a_damaged_resume_point_is_quarantined_and_the_one_before_leads_to_the_s
     assert newest == only(halted, CheckpointQuarantined).path
     assert 0 < halted.facts(AttemptStarted)[-1].event.step < only(halted, TrainingInterrupted).step
     assert undisturbed.final() == halted.final()
+
+
+class Heard(Recorder):
+    """What the loop says of its progress, counted by phase."""
+
+    def __init__(self, log: Log) -> None:
+        self.phases: Counter[str] = Counter()
+        super().__init__(log, Heartbeat(log, "trainer"))
+
+    def progress(self, phase: str, step: int | None) -> None:
+        self.phases[phase] += 1
+        super().progress(phase, step)
+
+
+def test_every_file_of_a_resume_point_moves_the_phase_that_reads_or_writes_it(make_stand: Make) -> None:
+    stand = make_stand("halted", save_steps=1000)
+    stand.start(stand.queue("a.jsonl", rows=ROWS))
+    stand.train(stop=StopAfter(9))
+    (point,) = stand.facts(CheckpointSaved)
+    files = json.loads((stand.workspace.root / point.event.path / "manifest.json").read_text())["files"]
+    log = open_log(stand.workspace, "trainer")
+    recorder = Heard(log)
+    Service(stand.workspace, log, follow(log), recorder, Stop()).work(0.0)
+    recorder.close()
+    log.close()
+
+    assert 2 == len(stand.facts(CheckpointSaved))
+    assert len(files) < recorder.phases["load"]
+    assert len(files) < recorder.phases["save"]
 
 
 def test_the_log_decides_which_folder_is_gone_back_to(make_stand: Make, undisturbed: Stand) -> None:

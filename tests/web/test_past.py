@@ -1,0 +1,85 @@
+"""The past: any earlier state and curve of a log, whatever was looked at before."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from events.types import AttemptStarted, Recorded
+from projections.fold import FOLDED, fold
+from tests.web.shelves import rich
+from tests.web.story import Story
+from web.monitor import Monitor
+from web.past import KEPT, Past
+from web.trail import SINGLE_STEPS, Trail
+
+
+def test_any_order_of_moments_gives_the_fold_up_to_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.past.STATIONS", 4)
+    monkeypatch.setattr("web.past.STRIDE", 3)
+    log = rich(tmp_path).log
+    newest, head = fold(log.read(types=FOLDED)), log.head()
+    past = Past(log, lambda: newest)
+
+    for n in range(4 * KEPT):
+        seq = (37 * n + 11) % (head + 1)
+        assert fold(log.read(to=seq, types=FOLDED)) == past.state(seq)
+    assert past.state(seq) is past.state(seq)
+    log.close()
+
+
+def test_a_replay_at_the_head_reads_no_fact_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(20):
+        story.waits(f"{n}.jsonl")
+    monitor, again = Monitor(story.workspace), list[Recorded]()
+    now, read = monitor.present.state(), monitor.log.read
+
+    def watched(*args: Any, **more: Any) -> Iterator[Recorded]:
+        for recorded in read(*args, **more):
+            again.append(recorded)
+            yield recorded
+
+    monkeypatch.setattr(monitor.log, "read", watched)
+    head = monitor.log.head()
+    found = monitor.past.state(head)
+    monitor.past.state(head - 1)
+    monitor.close()
+
+    assert now is found
+    assert head - 1 == len(again)  # the moment before it has no state to begin with
+
+
+def long_run(story: Story) -> Iterator[int]:
+    """A run longer than what is read step by step, with a try done again; after each fact, its position."""
+    story.waits("a.jsonl")
+    story.starts("a.jsonl", planned=3 * SINGLE_STEPS)
+    for first in range(1, 2 * SINGLE_STEPS, 500):
+        yield story.steps(first, 500)
+    story.tell(AttemptStarted(
+        run="r1", attempt=2, step=SINGLE_STEPS, global_step=SINGLE_STEPS, checkpoint=None, device="cpu",
+        dtypes={}, attention="sdpa", software={}, load_seconds=0.1,
+    ))  # fmt: skip
+    for first in range(SINGLE_STEPS + 1, 2 * SINGLE_STEPS, 300):
+        yield story.steps(first, 300, attempt=2)
+
+
+@pytest.mark.parametrize("run", ["r1", None])
+def test_a_long_curve_of_the_past_is_the_one_of_then(story: Story, run: str | None) -> None:
+    def columns(trail: Trail) -> Any:
+        trail.catch_up()
+        found = [trail.columns("loss"), *trail.earlier("loss")]
+        # the sums of roll-ups are rounded once, those of single steps at every step
+        known = [[(c.first_step, c.last_step, c.n, c.low, c.high) for c in part] for part in found]
+        return trail.width, trail.last_step, known, [[pytest.approx(c.total) for c in part] for part in found]
+
+    seen = {}
+    for n, seq in enumerate(long_run(story)):
+        if n % 6 == 3:
+            seen[seq] = columns(Trail(story.log, run))
+
+    assert {2, 1} == {len(found[2]) for found in seen.values()}
+    for seq, found in seen.items():
+        assert found == columns(Trail(story.log, run, seq)), seq
