@@ -46,7 +46,7 @@ HUGE = 64 << 20
 _decode = msgspec.json.Decoder().decode
 
 
-def parse(line: bytes) -> Json:
+def parse(line: bytes | bytearray) -> Json:
     """The JSON object on a line; raises `BadRow`."""
     if len(line) > LONG and sum([line.count(mark) for mark in (b",", b"[", b"{")]) > VALUES:
         raise BadRow("too_many_values", f"the line has more than {VALUES:,} commas and brackets")
@@ -63,7 +63,7 @@ def parse(line: bytes) -> Json:
     return value
 
 
-def _parse_slowly(line: bytes) -> Any:
+def _parse_slowly(line: bytes | bytearray) -> Any:
     try:
         return json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:

@@ -46,7 +46,8 @@ def read_all(
         values = _values(lines, seen, hear)
         first = deque(_first(values, lines))
         tally.format = expected or _most(seen)
-        unread = chain((first.popleft() for _ in range(len(first))), values)    # a long row goes when it is done
+        # a long row goes when it is done with
+        unread = chain((first.popleft() for _ in range(len(first))), values)
         if tally.format != "text" and tally.format in READERS and renderer.chat_problem:
             tally.refuse("chat_unsupported", f"this base cannot learn chats: {renderer.chat_problem}")
             for _ in unread:

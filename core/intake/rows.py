@@ -72,9 +72,18 @@ def composed(text: str) -> str:
     A text with thousands of marks on one letter stays as it is: to put them in order takes the square of
     their number.
     """
-    if text.isascii() or (len(text) > MARKS and _many_marks().search(text)):
+    if text.isascii() or _has_many_marks(text):
         return text
     return unicodedata.normalize("NFC", text)
+
+
+def is_composed(text: str) -> bool:
+    """Is it certain that the text is in the composed form?"""
+    return text.isascii() or (not _has_many_marks(text) and unicodedata.is_normalized("NFC", text))
+
+
+def _has_many_marks(text: str) -> bool:
+    return len(text) > MARKS and _many_marks().search(text) is not None
 
 
 @cache

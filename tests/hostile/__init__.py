@@ -4,5 +4,7 @@ from tests.hostile import contents, lines, names
 from tests.hostile.case import MARKER, Case, good, written
 
 CASES: tuple[Case, ...] = (*lines.CASES, *contents.CASES, *names.CASES)
+#: Those that are dropped together.
+TOGETHER = tuple(case for case in CASES if case.name not in contents.ALONE)
 
-__all__ = ["CASES", "MARKER", "Case", "good", "written"]
+__all__ = ["CASES", "MARKER", "TOGETHER", "Case", "good", "written"]

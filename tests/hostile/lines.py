@@ -11,7 +11,7 @@ ROW = json.dumps(good("half")).encode()
 
 def _chat(content: bytes) -> bytes:
     """A row whose answer is spelled as it stands."""
-    return b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": ' + content + b"}]}"
+    return b'{"messages": [{"role": "assistant", "content": ' + content + b"}]}"
 
 
 def _beside(more: bytes) -> bytes:
@@ -220,7 +220,7 @@ OTHERS: tuple[tuple[str, str, str, Any], ...] = (
     ("sharegpt", "unknown_role", "a turn from a list", {"conversations": [{"from": [], "value": MARKER}]}),
     ("sharegpt", "bad_field", "a value is null", {"conversations": [{"from": "gpt", "value": None}]}),
     ("sharegpt", "no_assistant_turn", "no turns", {"conversations": []}),
-    ("sharegpt", "bad_tool", "a call is words", {"conversations": [{"from": "function_call", "value": MARKER}]}),
+    ("sharegpt", "bad_tool", "a call is words", {"conversations": [{"from": "tool_call", "value": MARKER}]}),
     ("sharegpt", "bad_tool", "a call is null", {"conversations": [{"from": "function_call", "value": None}]}),
     ("sharegpt", "bad_tool", "no calls", {"conversations": [{"from": "function_call", "value": "[]"}]}),
     ("sharegpt", "bad_tool", "an endless call",

@@ -15,13 +15,15 @@ ODD: tuple[bytes, ...] = (
     b"new\nline.jsonl", b"carriage\rreturn.jsonl", b"tab\t.jsonl", b"bell\x07.jsonl", b"delete\x7f.jsonl",
     b"\x1b[2J\x1b[31mred\x1b[0m.jsonl", b"\x1b]0;title\x07.jsonl", b"new\\nline.jsonl",
     b"<script>alert(1)<\\script>.jsonl", b"<img src=x onerror=alert(1)>.jsonl", b"a&lt;b&amp;.jsonl",
-    b"\"quotes\" and 'quotes'.jsonl", b"back\\slash.jsonl", b"..\\..\\windows.jsonl", b"%2e%2e%2f.jsonl",
+    b"\"quotes\" and 'quotes'.jsonl", b"back\\slash.jsonl", b"a\\..\\windows.jsonl", b"%2e%2e%2f.jsonl",
     "\u202egnp.jsonl".encode(), "zero\u200bwidth.jsonl".encode(), "\u2028separator.jsonl".encode(),
-    "\ufeffmark.jsonl".encode(), "🤔 späte Größe.jsonl".encode(), "é.jsonl".encode(), "e\u0301.jsonl".encode(),
+    "\ufeffmark.jsonl".encode(), "🤔 späte Größe.jsonl".encode(), "é.jsonl".encode(),
+    "e\u0301.jsonl".encode(),
     b"caf\xe9.jsonl", b"\xff\xfe\xfd.jsonl", b"\x80.jsonl", b"\xed\xa0\x80.jsonl", b"cut \xf0\x9f.jsonl",
-    b"-rf.jsonl", b"--help.jsonl", b" in front.jsonl", b"~root.jsonl", b"#.jsonl", b"a:b.jsonl", b"*?[a].jsonl",
-    b"CON.jsonl", b"NUL.jsonl", b"$(touch injected).jsonl", b"`id`.jsonl", b"; rm -rf ~.jsonl", b"| tee x.jsonl",
-    b"{{ 7 * 7 }}.jsonl", b"{% raw %}.jsonl", b"%s%n%x.jsonl", b"x.report.json.jsonl", b"config.json.jsonl",
+    b"-rf.jsonl", b"--help.jsonl", b" in front.jsonl", b"~root.jsonl", b"#.jsonl", b"a:b.jsonl",
+    b"*?[a].jsonl", b"CON.jsonl", b"NUL.jsonl", b"$(touch injected).jsonl", b"`id`.jsonl",
+    b"; rm -rf ~.jsonl", b"| tee x.jsonl", b"{{ 7 * 7 }}.jsonl", b"{% raw %}.jsonl", b"%s%n%x.jsonl",
+    b"x.report.json.jsonl", b"config.json.jsonl",
     b"dots....jsonl", b"two  blanks.jsonl", b"a" * 249 + b".jsonl", "ü".encode() * 124 + b".jsonl",
     b"\x1b" * 249 + b".jsonl", b"\xff" * 249 + b".jsonl", b"UPPER.JSONL", b"Mixed.JsonL",
     b"processing/x.jsonl", b"recently_completed/x.jsonl", b"queue/failed/x.jsonl", b"folder.jsonl/x.jsonl",
@@ -39,7 +41,7 @@ ENDS: tuple[bytes, ...] = (
 #: Not to be touched: somebody is still writing, or keeps things of his own there.
 LEFT: tuple[bytes, ...] = (
     b".rows.jsonl", b".rows.jsonl.Ab3xZ9", b"...jsonl", b".~lock.rows.jsonl#", b"._rows.jsonl",
-    b".rsync-partial/rows.jsonl", b"folder/.git/rows.jsonl",
+    b"..\\..\\windows.jsonl", b".rsync-partial/rows.jsonl", b"folder/.git/rows.jsonl",
 )
 
 WORDS = f"these are words about {MARKER}\n"
@@ -92,7 +94,7 @@ CASES: tuple[Case, ...] = (
     *(Case(name, written(good(f"end {n}")), "rejected", NEVER_JSONL) for n, name in enumerate(ENDS)),
     *(Case(name, written(good(f"left {n}")), "left") for n, name in enumerate(LEFT)),
     Case("accepted \x1b[31m\u202e🤔.jsonl".encode() + b"\xff", written(good("end")), "rejected", NEVER_JSONL),
-    Case("trained \n\x1b[31m<b>🤔".encode() + b"\xff.JSONL", written(*(good(f"name {i}") for i in range(3))), "accepted"),
+    Case("odd \n\x1b[31m<b>🤔".encode() + b"\xff.JSONL", written(good("name"), good("names")), "accepted"),
     Case(b"link to a file.jsonl", _link("/etc/passwd"), "ignored", LINK),
     Case(b"link to rows.jsonl", _link("UPPER.JSONL"), "ignored", LINK),
     Case(b"link to a folder.jsonl", _link("/etc"), "ignored", LINK),
