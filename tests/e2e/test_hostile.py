@@ -246,8 +246,8 @@ def left(inbox: Path) -> list[str]:
 
 
 def leaks(root: Path) -> list[str]:
-    """Files of ours, reports included, in which a word of a row can be found."""
-    rows = [root / "inbox", root / "queue"]
+    """Files of ours, reports included, in which a word of a row can be found; a backup has copies by right."""
+    rows = [root / "inbox", root / "queue", root / "backups"]
     ours = [
         path
         for path in root.rglob("*")
