@@ -59,7 +59,7 @@ bench: dev
 	$(BIN)/python -m pytest -q -s -m bench tests/bench
 
 chaos: dev
-	$(BIN)/python -m pytest -q -m chaos tests
+	$(BIN)/python -m pytest -q -m chaos -n logical --maxprocesses 4 --dist worksteal tests
 
 lock: dev
 	$(BIN)/python tests/write_lock.py

@@ -30,6 +30,7 @@ def verdict(state: State, since: int, *, inbox_empty: bool) -> int | None:
         or state.versions.due
         or state.queue.unsettled
         or any(copy.placed is None for copy in state.inbox.duplicates.values())
+        or state.health.waiting(training=False) is not None  # a backup, say, which will go on
     )
     if busy:
         return None

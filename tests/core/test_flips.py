@@ -65,8 +65,17 @@ def test_a_changed_object_is_named_with_every_file_it_is_of(lived: Service) -> N
     assert "backup" == problem.kind
 
 
-@pytest.mark.parametrize("how", ["another backup's manifest", "no manifest", "no target"])
-def test_a_backup_whose_manifest_is_not_its_own_is_named(lived: Service, how: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("another backup's manifest", ("backup", "backups/backups/b0002.json")),
+        ("no manifest", ("backup", "backups/backups/b0002.json")),
+        ("no target", ("backup_missing", "backups")),  # a disk that is not mounted damages no backup
+    ],
+)
+def test_a_backup_whose_manifest_is_not_its_own_is_named(
+    lived: Service, how: str, named: tuple[str, str]
+) -> None:
     take(lived)
     take(lived)
     place = lived.workspace.backups / manifest_name("b0002")
@@ -77,6 +86,6 @@ def test_a_backup_whose_manifest_is_not_its_own_is_named(lived: Service, how: st
         place.unlink()
     else:
         place.write_bytes(other)
-    found = {problem.path for problem in inspect(lived.workspace, lived.state(), deep=True)}
+    found = {(problem.kind, problem.path) for problem in inspect(lived.workspace, lived.state(), deep=True)}
 
-    assert "backups/backups/b0002.json" in found
+    assert named in found

@@ -4,6 +4,7 @@ import pytest
 
 from core.decide.idle import DONE, FAILED, HALTED, is_halted, verdict
 from events.types import (
+    AlertCleared,
     AlertRaised,
     Event,
     FileDuplicate,
@@ -134,6 +135,16 @@ def test_a_full_disk_halts_it_also_with_a_file_that_is_being_checked() -> None:
 
     assert not checking
     assert is_halted(tale.state)
+
+
+def test_what_waits_for_space_is_neither_done_nor_forgotten() -> None:
+    tale = through(TrainingCompleted, "recently_completed")
+    tale.tell(AlertRaised(severity="serious", type="waiting:backup", detail="the disk is full"))
+    during = verdict(tale.state, 0, inbox_empty=True), is_halted(tale.state)
+    tale.tell(AlertCleared(type="waiting:backup"))
+
+    assert (None, True) == during
+    assert DONE == verdict(tale.state, 0, inbox_empty=True)
 
 
 def test_what_is_done_is_not_halted() -> None:
