@@ -246,7 +246,7 @@ def left(inbox: Path) -> list[str]:
 
 
 def leaks(root: Path) -> list[str]:
-    """Files of ours, reports included, in which a word of a row can be found; a backup has copies by right."""
+    """Files of ours, reports included, with a word of a row in them; a backup has copies by right."""
     rows = [root / "inbox", root / "queue", root / "backups"]
     ours = [
         path
