@@ -20,6 +20,8 @@ VERSION = 2
 
 #: Bytes. File systems take 255; a suffix, `.report.json` and the dot-names of partial files must fit as well.
 LONGEST_NAME = 180
+#: How the name of a report ends, which stands beside the file it is about: no file may have such a name.
+REPORT = ".report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ def free_name(state: Inbox, name: str, sha256: str) -> str:
     if len(name.encode()) > LONGEST_NAME:
         stem = f"{stem.encode()[: LONGEST_NAME - 30].decode('utf-8', 'ignore')}-{sha256[:8]}"
         name = stem + ending
-    if name not in state.names:
+    if name not in state.names and not name.endswith(REPORT):
         return name
     for n in range(len(state.names) + 2):
         candidate = f"{stem}-{sha256[:8]}{f'-{n}' if n else ''}{ending}"

@@ -24,6 +24,8 @@ from events.heartbeat import moved
 
 LOOK_SECONDS = 0.2  # between two calls of `progress` while nothing is heard
 ENDING_SECONDS = 10.0  # of one that has closed its end
+#: Texts of a megabyte and more go back to the system when they are freed, and grow without being copied.
+ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 TRIES = 3  # of a check whose process somebody killed
 
 
@@ -114,7 +116,7 @@ class _Process:
         self._has_hung_up = False  # it is about to end by itself
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-m", "core.intake.checking"],
-            env={**os.environ, **environment, PARENT: str(os.getpid())},
+            env={**ALLOCATION, **os.environ, **environment, PARENT: str(os.getpid())},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, close_fds=True, bufsize=0,
         )  # fmt: skip
         assert self._child.stdin is not None and self._child.stdout is not None

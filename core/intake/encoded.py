@@ -1,12 +1,14 @@
 """A row as tokens, and where in its text a token stands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding
 
-from core.intake.rows import Turn
+from core.intake.rows import Turn, is_composed
+
+ENOUGH = 1 << 17  # characters; so many are tokenized in any case, for the length that the report tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +30,26 @@ def first_token_from(encoding: Encoding, begin: int, end: int) -> int:
 
 
 def cut(pieces: list[tuple[str, Turn]], room: int | None) -> list[tuple[str, Turn]]:
-    """The pieces up to `room` characters in all (None: any number)."""
-    if room is None or sum(len(text) for text, _ in pieces) <= room:
+    """The pieces up to `room` characters in all (None: any number), of which four may be one composed.
+
+    Where they are composed already a quarter is as much, and a large room costs a hundred bytes a token.
+    """
+    if room is None or sum(len(text) for text, _ in pieces) <= min(room, ENOUGH):
         return pieces
+    kept = _first(pieces, room)
+    if all(is_composed(text) for text, _ in kept):
+        kept = _first(kept, max(room // 4, min(room, ENOUGH)))
+    return kept
+
+
+def shortened(turns: tuple[Turn, ...], room: int | None) -> tuple[Turn, ...]:
+    """The turns with no text over `room`: what is cut off later need not be written first."""
+    if room is None or all(len(turn.text) <= room for turn in turns):
+        return turns
+    return tuple(replace(turn, text=turn.text[:room]) for turn in turns)
+
+
+def _first(pieces: list[tuple[str, Turn]], room: int) -> list[tuple[str, Turn]]:
     kept = []
     for text, turn in pieces:
         kept.append((text[:room], turn))

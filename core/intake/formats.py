@@ -39,27 +39,38 @@ CALLING = ("function_call", "tool_call")
 # Half of a surrogate pair; looked for in place, since a row may be as long as memory allows.
 HALF = re.compile("[\ud800-\udfff]")
 
+# A line may cost many times its length once it is read: `[],` takes 72 bytes of memory, a name over 150.
+LONG, VALUES = 4_000_000, 1_000_000
+HUGE = 64 << 20
+
 _decode = msgspec.json.Decoder().decode
 
 
-def parse(line: bytes) -> Json:
+def parse(line: bytes | bytearray) -> Json:
     """The JSON object on a line; raises `BadRow`."""
+    if len(line) > LONG and sum([line.count(mark) for mark in (b",", b"[", b"{")]) > VALUES:
+        raise BadRow("too_many_values", f"the line has more than {VALUES:,} commas and brackets")
     try:
         value = _decode(line)
-    except (ValueError, RecursionError):        # refused, or only unusual: the slower reader tells
-        value = _parse_slowly(line)
+    except (ValueError, RecursionError) as error:
+        if len(line) > HUGE:                    # telling more takes three times its memory
+            code = "not_utf8" if isinstance(error, UnicodeDecodeError) else "bad_json"
+            raise BadRow(code, str(error)) from None
+        value = _parse_slowly(line)             # refused, or only unusual: the slower reader tells
     if not isinstance(value, dict):
         hint = "; `evertrain add` converts a JSON array" if isinstance(value, list) else ""
         raise BadRow("not_object", f"a row is an object {{…}}, this line is another JSON value{hint}")
     return value
 
 
-def _parse_slowly(line: bytes) -> Any:
+def _parse_slowly(line: bytes | bytearray) -> Any:
     try:
         return json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         raise BadRow("not_utf8", f"byte {error.start + 1} is not UTF-8: save the file as UTF-8") from None
     except json.JSONDecodeError as error:
+        if 5 * abs(line[::2].count(b"\0") - line[1::2].count(b"\0")) > len(line):
+            raise BadRow("not_utf8", "NUL bytes as UTF-16 has them: save the file as UTF-8") from None
         raise BadRow("bad_json", f"{error.msg} at character {error.pos + 1}") from None
     except RecursionError:
         raise BadRow("nesting_too_deep", "brackets are nested too deep to be read") from None

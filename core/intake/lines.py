@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 LINE_LIMIT = 100 * 1024**2
 FILE_LIMIT = 10 * 1024**3
+PIECE = 1 << 20  # what is read of a line at a time
 BOM = b"\xef\xbb\xbf"
 
 
@@ -38,26 +39,39 @@ class Lines:
     def digest(self) -> str:
         return self._hash.hexdigest()
 
-    def __iter__(self) -> Iterator[tuple[int, bytes | None]]:
+    def __iter__(self) -> Iterator[tuple[int, bytes | bytearray | None]]:
         """Line numbers and lines without their end; None for one over the limit. Blank lines are left out."""
         with self.path.open("rb") as file:
             number = 0
-            while line := file.readline(self.line_limit + 1):
+            line: bytes | bytearray | None
+            while line := file.readline(PIECE):
                 number += 1
                 self._count(line)
-                if len(line) > self.line_limit and not line.endswith(b"\n"):
-                    # the rest of an overlong line is read in pieces and thrown away
-                    while (rest := file.readline(1 << 20)) and not rest.endswith(b"\n"):
-                        self._count(rest)
-                    self._count(rest)
-                    yield number, None
-                    continue
-                if number == 1 and line.startswith(BOM):
+                if len(line) == PIECE and not line.endswith(b"\n"):
+                    line = self._whole(bytearray(line), file)
+                elif len(line) > self.line_limit and not line.endswith(b"\n", 0, self.line_limit + 1):
+                    line = None
+                if number == 1 and line is not None and line.startswith(BOM):
                     self.has_bom = True
                     line = line[len(BOM):]
-                if line and not line.isspace():
-                    line = line.rstrip(b"\r\n")       # of a long line no second copy is kept
-                    yield number, line
+                if line is None:
+                    yield number, None
+                elif line and not line.isspace():
+                    ready = [line.rstrip(b"\r\n") if isinstance(line, bytes) else line]
+                    line = b"more"                    # a long one is not kept here as well
+                    yield number, ready.pop()
+
+    def _whole(self, line: bytearray, file: BinaryIO) -> bytearray | None:
+        """A long line and its other pieces, in one place: no second copy, also of its end, is made."""
+        is_over, piece = len(line) > self.line_limit, bytes(line[-1:])
+        while not piece.endswith(b"\n") and (piece := file.readline(PIECE)):
+            self._count(piece)
+            if not is_over:
+                line += piece
+                is_over = len(line) > self.line_limit and not line.endswith(b"\n", 0, self.line_limit + 1)
+        while line.endswith((b"\r", b"\n")):
+            del line[-1:]
+        return None if is_over else line
 
     def _count(self, read: bytes) -> None:
         self._hash.update(read)

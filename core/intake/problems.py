@@ -15,6 +15,7 @@ ROW_CODES: dict[str, Code] = {
     "line_too_long": Code("the line is longer than 100 MB", True),
     "bad_json": Code("the line is not one JSON value", True),
     "nesting_too_deep": Code("brackets are nested deeper than can be read", True),
+    "too_many_values": Code("the line has over a million commas and brackets: no row of text has", True),
     "json_number": Code("NaN, Infinity or a number of thousands of digits", True),
     "lone_surrogate": Code("half of a \\ud800…\\udfff pair, which is no character", True),
     "not_object": Code("the line is JSON, but not an object {…}", True),

@@ -1,6 +1,6 @@
 """One pass over a file: every row parsed, rendered, tokenized and counted, in blocks of bounded size."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -44,9 +44,10 @@ def read_all(
 
     try:
         values = _values(lines, seen, hear)
-        first = list(_first(values, lines))
+        first = deque(_first(values, lines))
         tally.format = expected or _most(seen)
-        unread = chain(first, values)
+        # a long row goes when it is done with
+        unread = chain((first.popleft() for _ in range(len(first))), values)
         if tally.format != "text" and tally.format in READERS and renderer.chat_problem:
             tally.refuse("chat_unsupported", f"this base cannot learn chats: {renderer.chat_problem}")
             for _ in unread:
@@ -80,6 +81,7 @@ def _values(
             if line is None:
                 raise BadRow("line_too_long", f"the line is longer than {lines.line_limit:,} bytes")
             value = parse(line)
+            line = None                         # of a long one the text is enough
         except BadRow as problem:
             yield number, problem
             continue

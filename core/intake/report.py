@@ -14,6 +14,7 @@ from core.settings import Settings
 LINES_PER_CODE = 20
 ALWAYS_REJECTED = 0.5           # share of rows left out from which on no setting helps
 LEAK_LENGTH = 24                # characters; a shorter answer (a number, yes) stands in a question by right
+LEAK_REACH = 500_000            # characters of a row; it is compared with itself
 SHORT_ANSWER = 5                # tokens a row, on average
 
 
@@ -177,7 +178,9 @@ def warning(code: str, count: int, rows: int) -> str:
 
 
 def leaks(row: Row) -> bool:
-    """Does a trained answer stand word for word in what was said before it?"""
+    """Does a trained answer stand word for word in what was said before it? Not asked of endless rows."""
+    if sum(len(turn.text) for turn in row.turns) > LEAK_REACH:
+        return False
     before = ""
     for turn in row.turns:
         if turn.role == "text":

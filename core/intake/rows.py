@@ -2,11 +2,16 @@
 
 import hashlib
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 Json = dict[str, Any]
+
+#: Characters that are hashed at a time, and marks on one letter that are too many.
+PIECE, MARKS = 1 << 18, 4096
 
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, sort_keys=True).encode
 
@@ -48,10 +53,40 @@ class Row:
     @property
     def sha256(self) -> bytes:
         """32 bytes that tell rows apart by content: spelling of the JSON and Unicode form do not matter."""
-        parts = [[turn.role, composed(turn.text), turn.trained] for turn in self.turns]
-        return hashlib.sha256(_CANONICAL([parts, self.tools]).encode()).digest()
+        digest = hashlib.sha256()
+        before = "[["
+        for turn in self.turns:
+            digest.update(f"{before}[{_CANONICAL(turn.role)}, \"".encode())
+            text = composed(turn.text)
+            for start in range(0, len(text), PIECE):        # escaped it may be twelve times as long
+                digest.update(_CANONICAL(text[start : start + PIECE])[1:-1].encode())
+            digest.update(b'", true]' if turn.trained else b'", false]')
+            before = ", "
+        digest.update(f"], {_CANONICAL(self.tools)}]".encode())
+        return digest.digest()
 
 
 def composed(text: str) -> str:
-    """The text in Unicode's composed form (NFC), as tokenizers see it."""
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    """The text in Unicode's composed form (NFC), as tokenizers see it.
+
+    A text with thousands of marks on one letter stays as it is: to put them in order takes the square of
+    their number.
+    """
+    if text.isascii() or _has_many_marks(text):
+        return text
+    return unicodedata.normalize("NFC", text)
+
+
+def is_composed(text: str) -> bool:
+    """Is it certain that the text is in the composed form?"""
+    return text.isascii() or (not _has_many_marks(text) and unicodedata.is_normalized("NFC", text))
+
+
+def _has_many_marks(text: str) -> bool:
+    return len(text) > MARKS and _many_marks().search(text) is not None
+
+
+@cache
+def _many_marks() -> re.Pattern[str]:
+    marks = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.combining(chr(code)))
+    return re.compile(f"[{re.escape(marks)}]{{{MARKS}}}")

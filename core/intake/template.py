@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from core.intake import chatml
 from core.intake.base import BaseUnusable, compiled, load_config, load_tokenizer, template_source
 from core.intake.chatml import END, START
-from core.intake.encoded import Encoded, cut, first_token_from
+from core.intake.encoded import Encoded, cut, first_token_from, shortened
 from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.spans import OwnTemplate, Written
@@ -156,7 +156,7 @@ class Renderer:
             elif self._is_own(row):
                 pieces.append([])               # written below, all in one piece
             else:
-                pieces.append(cut(chatml.blocks(self.prepare(row).turns), room))
+                pieces.append(cut(chatml.blocks(shortened(self.prepare(row).turns, room)), room))
         encodings = iter(self._encode([text for row_pieces in pieces for text, _ in row_pieces]))
         made: list[Encoded] = []
         for row, row_pieces, ready in zip(rows, pieces, written or repeat(None, len(rows)), strict=True):

@@ -96,8 +96,10 @@ def _looks(service: Service) -> dict[Path, Look]:
 def _candidates(service: Service) -> Iterator[Path]:
     """What lies in the inbox, and what lies in a waiting folder without the log knowing it there."""
     service.workspace.inbox.mkdir(exist_ok=True, mode=0o700)  # somebody may have removed it
-    for folder, _, names in os.walk(service.workspace.inbox):
-        yield from (Path(folder) / name for name in names if not name.startswith("."))
+    for folder, folders, names in os.walk(service.workspace.inbox):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # half of a copy may lie there
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]  # to folders: told as well
+        yield from (Path(folder) / name for name in [*names, *links] if not name.startswith("."))
     with service.places:
         placed = {entry.placed for entry in service.state().queue.entries.values()}
         for priority in PRIORITIES:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from core.intake.formats import expand, parse, read, recognise
+from core.intake.formats import VALUES, expand, parse, read, recognise
 from core.intake.problems import ROW_CODES, BadRow
 from core.intake.rows import Turn
 
@@ -58,6 +58,8 @@ def test_parts_of_text_are_joined_and_null_beside_a_call_is_empty() -> None:
     ("not_object", b'"text"'),
     ("not_utf8", b'{"text": "\xff"}'),
     ("nesting_too_deep", b"[" * 100_000),
+    ("not_utf8", '{"text": "a"}'.encode("utf-16-be")),
+    ("too_many_values", b'{"text": [' + b"[]," * (2 * VALUES) + b"[]]}"),
     ("json_number", b'{"text": NaN}'),
     ("json_number", b'{"text": ' + b"9" * 5000 + b"}"),
     ("lone_surrogate", b'{"messages": [{"role": "assistant", "content": "\\ud800"}]}'),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from core.intake.lines import FileTooLarge, Lines
+from core.intake.lines import PIECE, FileTooLarge, Lines
 
 
 def lines_of(path: Path, content: bytes, **limits: int) -> list[tuple[int, bytes | None]]:
@@ -30,6 +30,25 @@ def test_an_overlong_line_costs_only_itself(tmp_path: Path) -> None:
 
     expected = [(1, b"ab"), (2, None), (3, b"cd"), (4, b"abcde")]
     assert expected == lines_of(tmp_path / "a", content, line_limit=5)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+@pytest.mark.parametrize("more", range(-3, 4))
+def test_a_line_of_any_length_is_the_same_line(tmp_path: Path, more: int, end: bytes) -> None:
+    """Long ones are read in pieces, and one may end where a piece ends."""
+    for pieces in (1, 2, 3):
+        long = b"x" * (pieces * PIECE + more)
+        read = lines_of(tmp_path / "a", b"ab\n" + long + end + (b"cd\n" if end else b""))
+
+        assert [(1, b"ab"), (2, long), (3, b"cd")][: 3 if end else 2] == read
+
+
+def test_the_limit_of_a_line_counts_no_newline(tmp_path: Path) -> None:
+    for limit in (5, PIECE - 1, PIECE, PIECE + 1):
+        content = b"x" * limit + b"\n" + b"y" * (limit + 1) + b"\n" + b"z" * (limit + 1)
+        read = lines_of(tmp_path / "a", content, line_limit=limit)
+
+        assert [(1, b"x" * limit), (2, None), (3, None)] == read
 
 
 def test_a_file_over_the_limit_is_judged_by_the_bytes_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The way in: every byte is taken once, whole, and only when nobody writes any more."""
 
+import json
 import os
 import threading
 import time
@@ -148,6 +149,36 @@ def test_links_pipes_and_folders_stay_and_are_told_once(service: Service) -> Non
     assert all(each.reason and each.remedy for each in ignored)
     assert [] == facts(service, FileReceived)
     assert {"link.jsonl", "dangling.jsonl", "pipe.jsonl", "folder.jsonl"} <= {p.name for p in inbox.iterdir()}
+
+
+def test_a_link_to_a_folder_is_told_like_any_other(service: Service) -> None:
+    (service.workspace.inbox / "data").symlink_to(service.workspace.root.parent)
+    take_in(service)
+
+    (ignored,) = facts(service, FileIgnored)
+
+    assert isinstance(ignored, FileIgnored)
+    assert ("data", "a symbolic link") == (ignored.original, ignored.reason)
+
+
+def test_a_file_named_like_a_report_is_never_replaced_by_one(service: Service) -> None:
+    drop(service, "a.jsonl.report.json", "mine\n")
+    take_in(service)
+    drop(service, "a.jsonl", "no json\n")
+    take_in(service)
+    failed = service.workspace.queue / "failed"
+
+    assert {"mine\n", "no json\n"} == set(places(service).values())
+    assert "a.jsonl" == json.loads((failed / "a.jsonl.report.json").read_text())["file"]
+    assert [] == inspect(service.workspace, service.state(), deep=True)
+
+
+def test_half_a_copy_in_a_hidden_folder_is_nobodys_business(service: Service) -> None:
+    drop(service, ".rsync-partial/a.jsonl")
+    drop(service, "deep/.git/b.jsonl")
+    take_in(service)
+
+    assert [] == facts(service, FileReceived, FileIgnored)
 
 
 def test_hidden_files_are_nobodys_business(service: Service) -> None:
