@@ -131,11 +131,15 @@ def test_all_at_once_each_hostile_file_has_its_one_end_and_the_good_ones_train(
 
     assert 150 <= len(battery.sha256) + len(battery.again) + len(battery.other)
     assert expected == {sha256: end for sha256, end in ends.items() if sha256 in battery.sha256}
-    assert {sha: printable(os.fsdecode(case.name)) for sha, case in battery.sha256.items()} == {
-        sha: file.original for sha, file in state.inbox.files.items() if sha in battery.sha256
-    }
     assert {} == differences(stage, battery)
-    assert names(battery.again) == told(stage, FileDuplicate)
+    received = {sha: file.original for sha, file in state.inbox.files.items() if sha in battery.sha256}
+    doubled = {recorded.event.sha256 for recorded in stage.facts(FileDuplicate)}  # type: ignore[attr-defined]
+    assert {
+        sha: printable(os.fsdecode(case.name)) for sha, case in battery.sha256.items() if sha not in doubled
+    } == {sha: name for sha, name in received.items() if sha not in doubled}
+    # of the same bytes under two names the one that a look finds first is taken in
+    everything = names([*battery.sha256.values(), *battery.again])
+    assert everything == Counter(received.values()) + told(stage, FileDuplicate)
     assert names([case for case in battery.other if case.state == "ignored"]) == told(stage, FileIgnored)
     assert inbox_of(battery.other) == set(left(stage.workspace.inbox))
     assert ["FileQueued"] == ends[hashlib.sha256(grown).hexdigest()]
