@@ -2,9 +2,14 @@
 
 import shutil
 
-from core.decide.disk import shortage
+from core.decide.disk import floor_bytes, shortage
 from db.reserve import NoRoom, Reserve
 from db.workspace import Workspace
+
+
+def floor_of(workspace: Workspace, floor_gb: float) -> float:
+    """The bytes that are to stay free on the workspace's disk, by `disk_floor_gb`."""
+    return floor_bytes(floor_gb, shutil.disk_usage(workspace.root).total)
 
 
 def ensure_room(

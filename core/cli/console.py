@@ -8,7 +8,6 @@ from datetime import datetime
 from core.files import printable
 from core.logbook import follow, open_log
 from db.workspace import Workspace
-from events.log import Log
 from events.types import (
     AlertRaised,
     BackupFailed,
@@ -58,7 +57,6 @@ class Console:
         self._workspace = workspace
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
-        self._step_shown = 0
 
     def begin(self, port: int) -> None:
         """Say where the monitor is, and follow from here."""
@@ -75,26 +73,21 @@ class Console:
 
     def _follow(self) -> None:
         log = open_log(self._workspace, "cli")
-        follower, seq, next_step = follow(log), log.head(), 0.0
+        follower, seq, step_shown, next_step = follow(log), log.head(), 0, 0.0
         while True:
             last = self._ended.wait(0.5)
             state = follower.catch_up()
-            for recorded in log.read(seq, to=state.seq, types=SHOWN):  # every one of them is folded
+            shown = list(log.read(seq, to=state.seq, types=SHOWN))  # every one of them is folded
+            step = log.newest(StepsCompleted) if time.monotonic() >= next_step else None
+            if step is not None and step.seq > max(seq, step_shown):  # an older one is no news any more
+                next_step, step_shown = time.monotonic() + STEP_SECONDS, step.seq
+                shown = sorted([*shown, step], key=lambda recorded: recorded.seq)
+            for recorded in shown:
                 self._say(recorded, state)
             seq = max(seq, state.seq)
-            if time.monotonic() >= next_step and (step := self._step(log)) is not None:
-                next_step = time.monotonic() + STEP_SECONDS
-                self._say(step, state)
             if last:
                 log.close()
                 return
-
-    def _step(self, log: Log) -> Recorded | None:
-        newest = log.newest(StepsCompleted)
-        if newest is None or newest.seq <= self._step_shown:
-            return None
-        self._step_shown = newest.seq
-        return newest
 
     @staticmethod
     def _say(recorded: Recorded, state: State) -> None:

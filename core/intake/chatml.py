@@ -131,7 +131,7 @@ def _thinking(template: ChatTemplate) -> list[str]:
         theirs = template.render([QUESTION, THOUGHT, QUESTION, ANSWER])
     except MACHINE_FAULTS:
         raise
-    except Exception as error:                  # as above
+    except Exception as error:                  # a template may raise anything; a note tells what
         return [f"the template fails on an answer with a thought ({type(error).__name__})"]
     if "Hm." in theirs:
         return []

@@ -169,7 +169,7 @@ class OwnTemplate:
             self._compare(PLAIN[1])
         except MACHINE_FAULTS:
             raise
-        except Exception as error:              # as above
+        except Exception as error:              # a template may raise anything: counted as template_refuses
             self._system_problem = f"takes no system message ({type(error).__name__}: {error})"
             notes.append(f"the chat template {self._system_problem}: rows with one are left out")
         if "<think>" in self._template.render(PLAIN[0]):
@@ -187,7 +187,7 @@ class OwnTemplate:
                 self._compare(messages, [TOOL])
         except MACHINE_FAULTS:
             raise
-        except Exception as error:              # as above
+        except Exception as error:              # a template may raise anything: told as tools_unsupported
             return f"its chat template writes no tools that we could follow ({type(error).__name__}: {error})"
         return None
 

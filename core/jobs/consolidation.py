@@ -14,12 +14,11 @@ from core.config import parse
 from core.decide import card
 from core.decide import consolidation as decide
 from core.decide.consolidation import Plan
-from core.decide.disk import floor_bytes
 from core.files import fsync_file, link_or_copy, sha256_of
 from core.inspection import folder_problems
 from core.jobs.publish import BESIDE_WEIGHTS, FROM_BASE, MANIFEST, NUMBERING, describe, into_place, seal
 from core.jobs.service import Service
-from core.space import ensure_room
+from core.space import ensure_room, floor_of
 from core.tensors import TensorsUnreadable, nonfinite, tensors
 from db.processes import PARENT
 from events.log import now_us
@@ -99,8 +98,7 @@ def _ensure_room(service: Service) -> None:
     """Raise NoRoom, before anything is read or computed, when a release would not leave the floor free."""
     created, place = service.state().workspace.created, service.workspace
     needs = (created.parameters if created is not None else 0) * BYTES_PER_PARAMETER + BESIDE_WEIGHTS
-    floor = floor_bytes(service.settings().disk_floor_gb, shutil.disk_usage(place.root).total)
-    ensure_room(place, "a release", needs, above=floor)
+    ensure_room(place, "a release", needs, above=floor_of(place, service.settings().disk_floor_gb))
 
 
 def _place(service: Service) -> Path:

@@ -1,6 +1,5 @@
 """Dispatch: the next run begins; a hopeless one ends; requests that need no trainer are answered."""
 
-import shutil
 
 from core.decide import control, disk, dispatch
 from core.decide.batches import lay_out
@@ -8,7 +7,7 @@ from core.intake.tokens import StoreDamaged, TokenStore, store_key
 from core.jobs.fixed import fixed_set
 from core.jobs.service import Service
 from core.jobs.validate import TOKEN_BYTES, check
-from core.space import ensure_room
+from core.space import ensure_room, floor_of
 from db.processes import RoleLock, RoleTaken
 from db.reserve import NoRoom
 from events.types import Event, FileQueued, FileRejected, FileValidated
@@ -78,9 +77,8 @@ def has_room(service: Service, sha256: str | None) -> bool:
             tokens=0 if stored else TOKEN_BYTES * file.size_bytes,
             version=0 if linked else disk.save_needs(state, settings.precision),
         )
-        whole = shutil.disk_usage(workspace.root).total
         try:
-            floor = disk.floor_bytes(settings.disk_floor_gb, whole)
+            floor = floor_of(workspace, settings.disk_floor_gb)
             ensure_room(workspace, f"training {file.name}", needs, above=floor)
         except NoRoom as error:
             why = error.shortage

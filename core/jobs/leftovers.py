@@ -51,7 +51,7 @@ def _lives(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (OSError, OverflowError):
+    except (PermissionError, OverflowError):
         pass  # it lives, as somebody else's; or it is no process at all, and nobody's guess
     return True
 

@@ -1,15 +1,13 @@
 """Storing: the objects of a backup are written, around what is damaged; damaged objects are written anew."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from core.decide.disk import floor_bytes
 from core.inspection import REMEDIES
 from core.jobs.packing import Damaged, Packed, Shifting, pack
 from core.jobs.service import Service
 from core.jobs.validate import Interrupted
-from core.space import ensure_room
+from core.space import ensure_room, floor_of
 from core.store.manifest import Manifest
 from core.store.objects import Store
 from core.store.places import Changed, Folder
@@ -39,9 +37,8 @@ class Short(NoRoom):
 def ensure(service: Service, what: str, needs: float, held: float = 0.0) -> None:
     """Raise Short unless so many bytes leave the floor free. `held`: what it takes already."""
     place = service.workspace
-    whole = shutil.disk_usage(place.root).total
     try:
-        ensure_room(place, what, needs, above=floor_bytes(service.settings().disk_floor_gb, whole))
+        ensure_room(place, what, needs, above=floor_of(place, service.settings().disk_floor_gb))
     except NoRoom as error:
         raise Short(what, needs + held, error.shortage) from error
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from core.decide.disk import floor_bytes, save_needs
+from core.decide.disk import save_needs
 from core.files import sha256_of
 from core.model.consolidation import ConsolidationRefused, consolidate
-from core.space import ensure_room
+from core.space import ensure_room, floor_of
 from core.train import checkpoint, history
 from core.train.comparison import Comparison, Difference
 from core.train.history import History, Leg
@@ -86,12 +86,12 @@ def _scratch(workspace: Workspace) -> Iterator[Path]:
 
 def _ensure_room(workspace: Workspace, state: State, version: Version) -> None:
     """Refuse what would take the disk below its floor: tokens, and the state at the end."""
-    run, whole = state.run.runs[version.run], shutil.disk_usage(workspace.root).total
+    run = state.run.runs[version.run]
     tokens = 2 * state.inbox.files[run.sha256].size_bytes
     needs = version.size_bytes
     if version.kind == "run":
         needs = tokens + save_needs(state, str(run.config["precision"]))
-    floor = floor_bytes(float(state.workspace.config["disk_floor_gb"]), whole)
+    floor = floor_of(workspace, float(state.workspace.config["disk_floor_gb"]))
     try:
         ensure_room(workspace, f"making {version.id} again", needs, above=floor, then="then ask again")
     except NoRoom as error:
