@@ -9,6 +9,7 @@ from projections.storage import Backup
 from projections.versions import Version
 
 HOUR_US = 3_600_000_000
+FIRST_RETRY_US = 10 * 60 * 1_000_000
 
 
 def restore_preview(state: State, version: Version) -> dict[str, Any]:
@@ -35,15 +36,23 @@ def _obstacles(state: State, version: Version) -> list[str]:
     ]
 
 
+def retry_delay(failures: int, interval: int) -> int:
+    """µs to wait after so many failures in a row: 10 min, doubling, at most the ordinary interval (µs)."""
+    return min(interval, FIRST_RETRY_US << min(failures - 1, 32))
+
+
 def next_backup_due(state: State) -> int | None:
-    """µs; None: there is nothing to back up yet, no schedule, or the newest failed and is tried again."""
+    """µs; None: there is nothing to back up yet, or no schedule. The first is due with the first version."""
     every = state.workspace.config.get("backup", {}).get("every_hours")
     storage = state.storage
-    if not every or not state.versions.order or storage.backup_failures:
+    if not every or not state.versions.order:
         return None
+    interval = int(every * HOUR_US)
+    if storage.backup_failures:
+        return storage.backup_ended_at + retry_delay(storage.backup_failures, interval)
     if not storage.backups_in("verified"):  # none that holds: at once
         return state.versions.versions[state.versions.order[0]].created_at
-    return int(storage.backup_ended_at + every * HOUR_US)
+    return storage.backup_ended_at + interval
 
 
 def backups(state: State) -> dict[str, Any]:

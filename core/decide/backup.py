@@ -19,6 +19,7 @@ from events.types import (
     VersionRetired,
 )
 from projections.fold import State
+from projections.keeping import next_backup_due
 from projections.storage import Backup, Checkpoint
 
 #: Only one at a time: what begins rests on what has begun.
@@ -26,32 +27,19 @@ DEPENDS_ON: tuple[type[Event], ...] = (BackupStarted,)
 #: How one ends rests on how it stands.
 ENDS_ON: tuple[type[Event], ...] = (BackupVerified, BackupFailed, BackupRetired, BackupDeleted)
 
-HOUR_US = 3_600 * 1_000_000
-FIRST_RETRY_US = 10 * 60 * 1_000_000
 SERIOUS = 3  # failures in a row
 MOST_DEATHS = 3  # of the daemon over one backup
 
 UNDER_WAY = ("writing", "taken")
 
 
-def retry_delay(failures: int, interval: int) -> int:
-    """µs to wait after so many failures in a row: 10 min, doubling, at most the ordinary interval (µs)."""
-    return min(interval, FIRST_RETRY_US << min(failures - 1, 32))
-
-
 def due(state: State, now: int) -> bool:
-    """Is the next scheduled backup due at `now` (µs)? The first one is as soon as there is a version."""
-    storage = state.storage
-    if not state.versions.order:
+    """Is the next scheduled backup due at `now` (µs)?"""
+    at = next_backup_due(state)
+    if at is None:
         return False
-    interval = int(state.workspace.config["backup"]["every_hours"] * HOUR_US)
-    passed = now - storage.backup_ended_at
-    if passed < 0:
-        return True  # the clock went back: one more now, rather than none until it has caught up
-    if storage.backup_failures:
-        return passed >= retry_delay(storage.backup_failures, interval)
-    # none that holds: the newest was damaged or deleted
-    return passed >= interval or not storage.backups_in("verified")
+    known = max(state.storage.backup_ended_at, state.versions.versions[state.versions.order[0]].created_at)
+    return now >= at or now < known  # the clock went back: one more now, rather than none until it caught up
 
 
 def begin(state: State, now: int) -> list[Event]:

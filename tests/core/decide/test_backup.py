@@ -3,8 +3,6 @@
 import pytest
 
 from core.decide.backup import (
-    FIRST_RETRY_US,
-    HOUR_US,
     begin,
     doomed,
     due,
@@ -12,7 +10,6 @@ from core.decide.backup import (
     failed,
     is_hopeless,
     resume_points,
-    retry_delay,
     settle,
     verified,
 )
@@ -34,6 +31,7 @@ from events.types import (
     RequestRefused,
     VersionPublished,
 )
+from projections.keeping import FIRST_RETRY_US, HOUR_US, next_backup_due, retry_delay
 from tests.facts import specimen
 from tests.projections.story import Tale
 
@@ -91,6 +89,7 @@ def test_a_failed_one_is_tried_again_later_and_later_but_never_later_than_the_in
 
     assert not due(story.state, ended + 4 * FIRST_RETRY_US - 1)
     assert due(story.state, ended + 4 * FIRST_RETRY_US)
+    assert ended + 4 * FIRST_RETRY_US == next_backup_due(story.state)
     assert [1, 2, 4, 8] == [retry_delay(n, interval) // FIRST_RETRY_US for n in range(1, 5)]
     assert interval == retry_delay(1000, interval)
     assert {1} == {retry_delay(n, 1) for n in range(1, 100)}

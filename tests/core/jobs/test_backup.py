@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from core.decide.backup import FIRST_RETRY_US, due
+from core.decide.backup import due
 from core.decide.retention import retire_backups
 from core.inspection import inspect
 from core.jobs.backup import Backups, backup, delete
@@ -32,6 +32,7 @@ from events.types import (
 )
 from events.verify import verify_log
 from projections.fold import digest
+from projections.keeping import FIRST_RETRY_US
 from tests.core.damage import change_a_byte
 from tests.core.jobs.work import drop, facts, rows, take_in, train_one
 
