@@ -22,6 +22,7 @@ from core.intake.validate import Past
 from db.processes import PARENT
 from events.heartbeat import moved
 
+PIECE = 1 << 16  # bytes of answers read at a time
 LOOK_SECONDS = 0.2  # between two calls of `progress` while nothing is heard
 ENDING_SECONDS = 10.0  # of one that has closed its end
 #: Texts of a megabyte and more go back to the system when they are freed, and grow without being copied.
@@ -130,18 +131,21 @@ class _Process:
             self._has_hung_up = True
             return None
         read = of = 0
+        begun = b""  # of a line that has not come whole yet
         while True:
             ready, _, _ = select.select([self._answers], [], [], LOOK_SECONDS)
             if ready:
-                line = self._answers.readline()
-                if not line.endswith(b"\n"):
+                piece = self._answers.read(PIECE)
+                if not piece:
                     self._has_hung_up = True
                     return None
-                answer: dict[str, Any] = json.loads(line)
-                if "read" not in answer:
-                    return answer
-                moved()
-                read, of = answer["read"], answer["of"]
+                *lines, begun = (begun + piece).split(b"\n")
+                for line in lines:
+                    answer: dict[str, Any] = json.loads(line)
+                    if "read" not in answer:
+                        return answer
+                    moved()
+                    read, of = answer["read"], answer["of"]
             if progress is not None:
                 progress(read, of)
 
