@@ -29,6 +29,7 @@ def killed_at_every_step(prepare: Callable[[int], Path], work: Callable[[Path], 
         assert killed or os.waitstatus_to_exitcode(status) == 0, f"trial {n} failed: see its trace above"
         yield root
         if not killed:
+            print(f"killed before each of {n - 1} steps")
             return
     raise AssertionError(f"still killed after {MOST} steps: it never ends")
 

@@ -55,6 +55,7 @@ def test_a_hang_in_each_phase_is_found_within_twice_its_limit(workspace: Workspa
         for phase, watch in watches.items():
             hung, crash = watch.first(ProcessHung), watch.first(ProcessCrashed)
             works_again(watch, "trainer")
+            print(f"{phase}: found after {hung.silent_seconds / hung.limit_seconds:.2f} of its limit")
 
             assert ("trainer", phase) == (hung.role, hung.phase)
             assert limits[phase] <= hung.limit_seconds < hung.silent_seconds < 2 * hung.limit_seconds

@@ -38,6 +38,7 @@ def test_twenty_rows_over_and_over_raise_the_alert_and_it_names_the_best_step(se
     said = run(service, 20, epochs=24, eval_steps=16, validation_fraction=0.3)
     (alert,) = (a for a in service.state().health.alerts.values() if a.type == "overfitting")
     best = service.state().run.runs[str(service.state().run.latest)].best
+    print(alert.detail)
 
     assert "serious" == said[-1] == alert.severity
     assert 1 == len(facts(service, AlertRaised))

@@ -182,6 +182,7 @@ def test_a_penalty_on_a_tag_that_the_data_has_takes_nine_tenths_of_its_mass_and_
         stand.train()
         measured.append(held_out(stand, sha256, penalty))
     (mass_free, loss_free), (mass_held, loss_held) = measured
+    print(f"mass {mass_held / mass_free:.4f}, loss elsewhere {loss_held / loss_free:.4f} of those without")
 
     assert 1 == len(penalty.ids)
     assert mass_held <= mass_free / 10
