@@ -141,6 +141,13 @@ class ConsolidateRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecayRequested(Event):
+    """The next run that begins is to end at almost no learning rate; its `TrainingStarted` answers."""
+
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupRequested(Event):
     STREAM: ClassVar[str] = "control"
 
@@ -341,6 +348,8 @@ class TrainingStarted(Event):
     fixed_set: str | None = None  # sha256 of the fixed validation set that is measured
     fixed_store: str | None = None  # key of its token store
     excluded_rows: int = 0  # rows of the file that stand in the fixed set: neither trained nor held out
+    decays: bool = False  # with `wsd`: from the peak to almost nothing over the planned steps
+    request: int | None = None  # the DecayRequested that it answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,7 @@ from events.types import (
 )
 from projections.crashes import FOREIGN, INCURABLE
 
-VERSION = 5
+VERSION = 6
 
 #: How far a try got before step 1, in this order.
 PHASES = ("load", "tokenize", "eval", "step")
@@ -95,6 +95,7 @@ class Run:
     fixed_set: str | None = None  # sha256
     fixed_store: str | None = None
     excluded_rows: int = 0  # they stand in the fixed set
+    decays: bool = False  # with `wsd`: its learning rate falls to almost nothing
     ended: int | None = None  # seq
     reason: str | None = None
 
@@ -173,7 +174,7 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
         holdout_rows=e.holdout_rows, tokens=e.tokens, trained_tokens=e.trained_tokens,
         plan_sha256=e.plan_sha256, store=e.store, checkpoint=e.checkpoint, parent=e.parent, config=e.config,
         config_sha256=e.config_sha256, weights=e.weights, fixed_set=e.fixed_set, fixed_store=e.fixed_store,
-        excluded_rows=e.excluded_rows,
+        excluded_rows=e.excluded_rows, decays=e.decays,
     )  # fmt: skip
     if known is not None:
         run = replace(

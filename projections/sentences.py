@@ -111,10 +111,11 @@ def say(event: Event, state: State) -> str:
 
 def _training(event: Event) -> str:
     match event:
-        case TrainingStarted(file=name, steps_planned=planned, step=step, excluded_rows=excluded):
+        case TrainingStarted(file=name, steps_planned=planned, step=step, excluded_rows=excluded) as e:
             return (
                 f"{name}, {count(planned)} steps"
                 + (f", going on after {count(step)}" if step else "")
+                + (", its rate falls to almost nothing" if e.decays else "")
                 + (f", {count(excluded)} rows left out: they stand in the fixed set" if excluded else "")
             )
         case AttemptStarted(attempt=attempt, device=device):

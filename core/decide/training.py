@@ -9,17 +9,24 @@ from projections.run import Run
 NON_FINITE_IN_A_ROW = 3  # so many skipped steps one after the other end the run
 
 
-def learning_rate(settings: Settings, step: int, steps_planned: int, global_step: int) -> float:
-    """The rate with which this step changes the weights: a function of the position alone.
+def learning_rate(
+    settings: Settings, step: int, steps_planned: int, global_step: int, *, decays: bool = False
+) -> float:
+    """The rate with which this step changes the weights: a function of position and run alone.
 
     Warm-up is linear over the first `warmup_steps` *global* steps, once in a model's life.
-    `constant` and `wsd` then stay at the peak (wsd's decay comes by request); `cosine_per_file` begins each
-    run at the peak and ends it just above 0.
+    `constant` and `wsd` then stay at the peak; `cosine_per_file` begins each run at the peak and ends it just
+    above 0. With `wsd` a run that `decays` falls linearly from the peak to just above 0 (warm-up, stable,
+    decay: Hu et al. 2024, MiniCPM; linear: Hägele et al. 2024), and the next is at the peak again, from the
+    weights that came out (WSD-S: Wen et al. 2024).
     """
     warm = min(1.0, global_step / settings.warmup_steps) if settings.warmup_steps else 1.0
-    if settings.lr_schedule != "cosine_per_file":
-        return settings.learning_rate * warm
-    return settings.learning_rate * warm * (1 + math.cos(math.pi * (step - 1) / steps_planned)) / 2
+    peak = settings.learning_rate * warm
+    if settings.lr_schedule == "cosine_per_file":
+        return peak * (1 + math.cos(math.pi * (step - 1) / steps_planned)) / 2
+    if settings.lr_schedule == "wsd" and decays:
+        return peak * (steps_planned - step + 1) / steps_planned
+    return peak
 
 
 def is_evaluation_due(settings: Settings, step: int, steps_planned: int, global_step: int) -> bool:

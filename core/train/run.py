@@ -65,7 +65,7 @@ class Attempt:
         self._workspace, self._follower = workspace, follower
         self._recorder, self._memory = recorder, memory
         self._plan, self._settings = layout.plan, settings
-        self._steps = Steps(store, layout.plan, settings, penalties)
+        self._steps = Steps(store, layout.plan, settings, penalties, run.decays)
         self._sets = sets_of(store, layout, fixed, settings)
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)

@@ -24,6 +24,7 @@ class Steps:
     plan: Plan
     settings: Settings
     penalties: tuple[Penalised, ...] = ()
+    decays: bool = False  # with `wsd`
 
     def train(
         self,
@@ -58,7 +59,7 @@ class Steps:
             yield Work(
                 step,
                 step + ahead,
-                training.learning_rate(self.settings, step, planned, step + ahead),
+                training.learning_rate(self.settings, step, planned, step + ahead, decays=self.decays),
                 tuple(self._read(part) for part in micro_batches),
                 len(rows),
                 digests(self.store.hashes, rows),

@@ -23,6 +23,7 @@ from events.types import (
     AttemptStarted,
     ConfigChanged,
     ConsolidateRequested,
+    DecayRequested,
     Event,
     FilePlaced,
     Recorded,
@@ -48,6 +49,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, demo_base: Path) -> Stand:
     made.starts(stand, 1)
     made.killed_after_a_save(stand)
     made.ends(stand)
+    stand.log.append(DecayRequested())
     made.starts(stand, 2)
     made.stops(stand)
     stand.configure(replace(stand.settings, learning_rate=1e-3))
@@ -113,6 +115,10 @@ def test_the_stories_are_what_they_are_meant_to_be(lived: Stand) -> None:
     assert 0 < known[PLAIN].first.excluded_rows
     assert {PLAIN: 1, KILLED: 2, CHANGED: 2, PARTED: 1} == attempts
     assert 2 == len(rates)
+    assert [True, True] == [start.decays for start in known[CHANGED].starts]
+    assert [False, False] == [known[name].first.decays for name in (KILLED, PARTED)]
+    falling = [known[CHANGED].steps[step].figures["learning_rate"] for step in sorted(known[CHANGED].steps)]
+    assert falling[-1] == pytest.approx(1e-3 / len(falling))
     # another run came between: what was done before it does not lead to the version on its own
     assert known[PARTED].first.step > 0
     assert "objective" in known[PLAIN].steps[1].figures
