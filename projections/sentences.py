@@ -34,6 +34,7 @@ from events.types import (
     FileValidated,
     FixedSetChecked,
     JobFailed,
+    MicroBatchHalved,
     MoveRequested,
     PhaseEntered,
     PinRequested,
@@ -51,10 +52,12 @@ from events.types import (
     ServiceResumed,
     ServiceStopped,
     StepsCompleted,
+    StepSkipped,
     TrainingCompleted,
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -132,6 +135,14 @@ def _training(event: Event) -> str:
             return f"{count(steps)} steps, loss {figure(loss)}"
         case TrainingFailed(reason=reason):
             return reason
+        case StepSkipped(global_step=step, reason="no_targets"):
+            return f"step {count(step)}: its rows have no token to learn"
+        case StepSkipped(global_step=step):
+            return f"step {count(step)}: loss or gradient was not finite"
+        case MicroBatchHalved(step=step, tokens_before=before, tokens_after=after):
+            return f"from step {count(step)} on {count(after)} instead of {count(before)} tokens at a time"
+        case TrainingRolledBack(step=step, to_step=back, reason=reason):
+            return f"from step {count(step)} back to {count(back)}: {reason}"
         case (
             TrainingPaused(global_step=step)
             | TrainingStopped(global_step=step)

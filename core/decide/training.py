@@ -6,7 +6,8 @@ from core.settings import Settings
 from projections.control import Control, Request
 from projections.run import Run
 
-NON_FINITE_IN_A_ROW = 3  # so many skipped steps one after the other end the run
+NON_FINITE_IN_A_ROW = 3  # so many skipped steps one after the other lead back, then end the run
+ROLLBACKS = 1  # of a run: a glitch of the machine is cured by one, bad rows or too high a rate by none
 
 
 def learning_rate(
@@ -39,6 +40,11 @@ def is_save_due(settings: Settings, global_step: int) -> bool:
     return global_step % settings.save_steps == 0
 
 
+def may_roll_back(run: Run) -> bool:
+    """Does the run go back to a good resume point after bad numbers, rather than end?"""
+    return run.rollbacks < ROLLBACKS
+
+
 def asked(control: Control, run: str) -> Request | None:
     """The oldest open request that the trainer of this run answers. A pause or stop that a later resume takes
     back is left to the daemon, and so is a skip that was meant for another run."""
@@ -53,4 +59,5 @@ def asked(control: Control, run: str) -> Request | None:
 
 def measured(run: Run) -> set[int]:
     """After which of its latest steps a run was measured. Hold-out and fixed set are told together."""
-    return {validation.step for validation in (*run.validations, *([run.fixed] if run.fixed else []))}
+    known = (run.first_validation, *run.validations, run.fixed)
+    return {validation.step for validation in known if validation is not None}

@@ -9,13 +9,14 @@ from events.log import Log
 from events.types import (
     AttemptStarted,
     CheckpointSaved,
+    MicroBatchHalved,
     Recorded,
     StepsCompleted,
     StepSkipped,
     TrainingStarted,
 )
 
-KINDS = (TrainingStarted, AttemptStarted, StepsCompleted, StepSkipped, CheckpointSaved)
+KINDS = (TrainingStarted, AttemptStarted, StepsCompleted, StepSkipped, MicroBatchHalved, CheckpointSaved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class History:
     began: int  # its seq
     attempts: dict[int, AttemptStarted] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
+    halvings: dict[int, int] = field(default_factory=dict)  # first step → times its micro-batches are halved
     end: CheckpointSaved | None = None  # what the version was made of
 
     @property
@@ -78,6 +80,8 @@ def read(log: Log, run: str) -> History:
         first -= 1
     known = History([_start(fact) for fact in starts[first:]], starts[first].seq)
     for fact in facts:
+        if isinstance(fact.event, MicroBatchHalved):  # holds for the steps of every start after it
+            known.halvings[fact.event.step] = fact.event.halvings
         if fact.seq > known.began:
             _take(known, fact.event)
     return known

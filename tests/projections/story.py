@@ -40,6 +40,7 @@ from events.types import (
     FileValidated,
     FixedSetChecked,
     JobFailed,
+    MicroBatchHalved,
     MoveRequested,
     PauseRequested,
     PhaseEntered,
@@ -65,6 +66,7 @@ from events.types import (
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -235,6 +237,8 @@ def rich() -> Tale:
     tale.tell(CheckpointQuarantined(path="models/current_model/checkpoint-18", problems=("bytes",)))
     asked = tale.tell(DecayRequested())
     tale.starts("d", "r3", at=15, checkpoint=last, decays=True, request=asked)
+    tale.tell(specimen(MicroBatchHalved, run="r3"))
+    tale.tell(specimen(TrainingRolledBack, run="r3", to_step=0, to_global_step=15, checkpoint=last))
     for _ in range(4):
         tale.crashes("r3")
     tale.ends(TrainingFailed, "d", "r3", 0, at=15, reason="it always dies", checkpoint=last)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from events.types import DecayRequested, StepsCompleted, TrainingInterrupted, TrainingStarted
-from tests.core.train.stand import ROWS, Stand, StopAfter, column
+from tests.core.train.stand import Stand, StopAfter, column
 
 Make = Callable[..., Stand]
 
@@ -19,9 +19,9 @@ def rates(stand: Stand, run: str) -> list[float]:
 
 def test_a_changed_rate_acts_at_the_next_file_and_both_are_facts(make_stand: Make) -> None:
     stand = make_stand("changed", warmup_steps=0)
-    first = stand.start(stand.queue("a.jsonl", rows=ROWS))
+    first = stand.start(stand.queue("a.jsonl", rows=120))
     before = stand.settings.learning_rate
-    stand.train(stop=StopAfter(9))
+    stand.train(stop=StopAfter(5))
     stand.configure(replace(stand.settings, learning_rate=before / 3))  # in the middle of the first
     stand.train()
     second = stand.start(stand.queue("b.jsonl"))
@@ -39,8 +39,8 @@ def test_a_decay_falls_to_almost_nothing_also_over_a_halt_and_the_next_file_is_a
 ) -> None:
     stand = make_stand("decayed", lr_schedule="wsd", warmup_steps=0)
     (asked,) = stand.log.append(DecayRequested())
-    first = stand.start(stand.queue("a.jsonl", rows=ROWS))
-    stand.train(stop=StopAfter(9))
+    first = stand.start(stand.queue("a.jsonl", rows=120))
+    stand.train(stop=StopAfter(5))
     stand.train()
     second = stand.start(stand.queue("b.jsonl"))
     stand.train()

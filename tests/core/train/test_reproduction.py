@@ -26,6 +26,7 @@ from events.types import (
     DecayRequested,
     Event,
     FilePlaced,
+    MicroBatchHalved,
     Recorded,
     StepsCompleted,
     TrainingStarted,
@@ -33,9 +34,11 @@ from events.types import (
 )
 from tests.core.train import made
 from tests.core.train.stand import Stand
+from tests.facts import specimen
 from tests.small_disk import SmallDisk
 
 PLAIN, KILLED, CHANGED, PARTED, RELEASE = "v0001", "v0002", "v0003", "v0005", "v0006"
+HALVED = 7  # the step of PARTED from which micro-batches are halved
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +62,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory, demo_base: Path) -> Stand:
     made.stops(stand)
     made.starts(stand, 4)
     made.ends(stand)
-    made.starts(stand, 3)
+    run = made.starts(stand, 3)
+    stand.log.append(specimen(MicroBatchHalved, run=run, step=HALVED, halvings=1))  # so it is trained
     made.ends(stand)
     stand.log.append(ConsolidateRequested(average=2))
     answer_consolidation(Service(stand.workspace, stand.log))
@@ -172,6 +176,18 @@ def test_other_tokens_or_another_order_are_a_difference_before_the_first_step(
 
     assert outcome.first is not None
     assert (0, what, "0" * 32) == (outcome.first.step, outcome.first.what, outcome.first.recorded)
+    assert not outcome.is_identical
+
+
+def test_it_is_the_recorded_halving_that_gives_the_same_bits(lived: Stand, tmp_path: Path) -> None:
+    def change(recorded: Recorded) -> Event:
+        event = recorded.event
+        return AlertCleared(type="nothing") if isinstance(event, MicroBatchHalved) else event
+
+    outcome = again(made.told_otherwise(lived, tmp_path / "workspace", change), PARTED)
+
+    assert outcome.first is not None
+    assert outcome.first.step >= HALVED
     assert not outcome.is_identical
 
 
