@@ -14,6 +14,7 @@ from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_bui
 from core.train.patience import Patience
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume, WeightsDamaged
+from core.train.soundness import unsound
 from core.train.trainer import generators_sha256
 from db.workspace import Workspace
 from events.heartbeat import listening
@@ -147,6 +148,10 @@ def load(
             memory = build(base, settings)
         if point is not None:
             restore(memory, workspace.root, point.path)
+            if (name := unsound(memory)) is not None:  # saved so: its bytes are as they were
+                why = f"{name} is not finite"
+                recorder.append(CheckpointQuarantined(path=point.path, problems=(why,)))
+                continue
         elif position.weights is not None:
             take_weights(memory, workspace.root, position.weights)
         return memory, position

@@ -17,6 +17,7 @@ from core.train.record import Recorder, recorded_steps, weighted_mean
 from core.train.redone import Redone
 from core.train.refusals import DoesNotFit, NonFinite, SaveGivenUp
 from core.train.shortage import Shortage
+from core.train.soundness import unsound
 from core.train.steps import Steps
 from core.train.surroundings import device_name, software
 from core.train.trackers import Trackers
@@ -248,6 +249,7 @@ class Attempt:
         asked = self._control.halt(state)
         if asked is None or place.step == self._planned:
             return None
+        self._ensure_sound()
         reason, outcome, why = asked
         ended = outcome(
             run=place.run,
@@ -260,7 +262,13 @@ class Attempt:
         self._recorder.append(ended, unless=ANSWERS, after=state.seq)
         return type(ended).__name__.removeprefix("Training").lower()
 
+    def _ensure_sound(self) -> None:
+        """What holds from now on is good. Raises NonFinite."""
+        if (name := unsound(self._memory)) is not None:
+            raise NonFinite(f"{name} is not finite in memory after step {self._place.step}")
+
     def _complete(self) -> str:
+        self._ensure_sound()
         path, run = self._save("end"), self._run
         if path is None or not self._place.step == self._planned == run.steps_planned > 0:
             raise AssertionError(

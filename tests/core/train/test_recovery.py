@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from core.logbook import follow, open_log
 from core.train.packed import PackedModel
@@ -20,6 +21,7 @@ from events.types import (
     AlertCleared,
     AlertRaised,
     AttemptStarted,
+    CheckpointQuarantined,
     CheckpointSaved,
     Event,
     Recorded,
@@ -54,6 +56,68 @@ def bit_flip(micro_batch: int) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def silent_flip(update: int) -> Iterator[None]:
+    """After so many updates a moment becomes infinite: no loss, no gradient shows it in that step."""
+    seen = 0
+
+    def flip(optimizer: torch.optim.Optimizer, *_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == update:
+            next(iter(optimizer.state.values()))["exp_avg"].view(-1)[0] = math.inf
+
+    handle = register_optimizer_step_post_hook(flip)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_resume_point_that_was_saved_unsound_is_set_aside_for_the_one_before(
+    make_stand: Make, undisturbed: Stand
+) -> None:
+    stand = make_stand("flipped")
+    stand.start(stand.queue("a.jsonl", rows=ROWS))
+    with silent_flip(2 * stand.settings.save_steps):
+        stand.train()
+    first, second = (r.event for r in stand.facts(CheckpointSaved)[:2])
+    quarantined = only(stand, CheckpointQuarantined)
+
+    assert second.path == quarantined.path == only(stand, TrainingRolledBack).checkpoint
+    assert "exp_avg" in quarantined.problems[0]
+    assert [None, first.path] == [r.event.checkpoint for r in stand.facts(AttemptStarted)]
+    assert undisturbed.final() == stand.final()
+
+
+def test_a_run_does_not_end_with_numbers_that_are_none(make_stand: Make, undisturbed: Stand) -> None:
+    stand = make_stand("flipped")
+    stand.start(stand.queue("a.jsonl", rows=ROWS))
+    with silent_flip(only(undisturbed, TrainingCompleted).steps):
+        stand.train()
+
+    assert "is not finite in memory after step" in only(stand, TrainingRolledBack).reason
+    assert [] == stand.facts(StepSkipped)
+    assert undisturbed.final() == stand.final()
+
+
+def test_a_halt_does_not_save_numbers_that_are_none(make_stand: Make, undisturbed: Stand) -> None:
+    sound, stand = make_stand("sound", save_steps=5), make_stand("flipped", save_steps=5)
+    for each in (sound, stand):
+        each.start(each.queue("a.jsonl", rows=ROWS))
+    sound.train(stop=StopAfter(11))
+    halted = only(sound, TrainingInterrupted)
+    with silent_flip(halted.step):
+        stand.train(stop=StopAfter(11))
+    back, saved = only(stand, TrainingRolledBack), [r.event.path for r in stand.facts(CheckpointSaved)]
+    stand.train()
+
+    assert f"in memory after step {halted.step}" in back.reason
+    assert halted.checkpoint not in saved
+    assert saved[-1] == back.checkpoint
+    assert undisturbed.final() == stand.final()
 
 
 def measured(stand: Stand) -> dict[int, float]:
