@@ -103,6 +103,7 @@ def test_a_run_does_not_end_with_numbers_that_are_none(make_stand: Make, undistu
     assert undisturbed.final() == stand.final()
 
 
+@pytest.mark.chaos
 def test_a_halt_does_not_save_numbers_that_are_none(make_stand: Make, undisturbed: Stand) -> None:
     sound, stand = make_stand("sound", save_steps=5), make_stand("flipped", save_steps=5)
     for each in (sound, stand):
@@ -125,7 +126,8 @@ def measured(stand: Stand) -> dict[int, float]:
     return {r.event.step: r.event.loss for r in stand.facts(ValidationMeasured)}
 
 
-@pytest.mark.parametrize("flipped", [4, 15])  # before the first resume point, and after one
+# before the first resume point, and after one
+@pytest.mark.parametrize("flipped", [pytest.param(4, marks=pytest.mark.chaos), 15])
 def test_a_passing_fault_is_cured_by_going_back_and_leads_to_the_same_bits(
     make_stand: Make, undisturbed: Stand, flipped: int
 ) -> None:
@@ -153,7 +155,7 @@ def test_a_passing_fault_is_cured_by_going_back_and_leads_to_the_same_bits(
 
 def test_what_was_measured_beyond_the_point_gone_back_to_is_measured_again(make_stand: Make) -> None:
     stand = make_stand("flipped", save_steps=8, eval_steps=1)
-    stand.start(stand.queue("a.jsonl", rows=ROWS))
+    stand.start(stand.queue("a.jsonl", rows=120))
     with bit_flip(2 * 5):
         stand.train()
     found = [r.event for r in stand.facts(ValidationMeasured)]
@@ -213,7 +215,7 @@ def test_steps_that_come_out_the_same_are_no_news(halted: Stand, tmp_path: Path)
     assert [] == train_again(told(halted, tmp_path / "workspace", "loss", 0.0))
 
 
-@pytest.mark.parametrize(("name", "value"), [("loss", 2.0**-40), ("grad_norm", 2.0**-40), ("row_digest", 1)])
+@pytest.mark.parametrize(("name", "value"), [("loss", 2.0**-40), ("row_digest", 1)])
 def test_the_smallest_difference_of_a_step_done_again_is_an_alert_with_both_values(
     halted: Stand, tmp_path: Path, name: str, value: float
 ) -> None:

@@ -114,8 +114,8 @@ def test_a_step_in_parts_has_the_gradient_of_the_whole_one(stand: Stand, tmp_pat
 def test_once_halved_a_run_goes_on_so_and_ends_in_the_same_bits_however_often_it_is_halted(
     make_stand: Make, undisturbed: Stand
 ) -> None:
-    cramped, halted, roomy = make_stand("cramped"), make_stand("halted"), make_stand("roomy")
-    for stand in (cramped, halted, roomy):
+    cramped, halted = make_stand("cramped"), make_stand("halted")
+    for stand in (cramped, halted):
         stand.start(stand.queue("a.jsonl", rows=ROWS))
     with room_for(150, after=12):
         cramped.train()
@@ -124,15 +124,13 @@ def test_once_halved_a_run_goes_on_so_and_ends_in_the_same_bits_however_often_it
     with room_for(150, after=12):
         halted.train(stop=StopAfter(11))
     halted.train()  # with room enough: cut as before all the same
-    roomy.log.append(fact)  # before it trained: what the log says is done
-    roomy.train()
 
     assert (7, 1, 4096) == (fact.step, fact.halvings, fact.bytes_asked)
     assert fact.tokens_after <= 150 < fact.tokens_before
     assert 1 == len(halted.facts(MicroBatchHalved)) == len(halted.facts(TrainingInterrupted))
     assert only(halted, TrainingInterrupted).step > fact.step
-    assert cramped.final() == halted.final() == roomy.final()
-    assert column(cramped, "loss") == column(halted, "loss") == column(roomy, "loss")
+    assert cramped.final() == halted.final()
+    assert column(cramped, "loss") == column(halted, "loss")
     assert column(undisturbed, "loss")[: fact.step - 1] == column(cramped, "loss")[: fact.step - 1]
     assert undisturbed.final() != cramped.final()  # rounded otherwise, so the equality above says something
     assert column(undisturbed, "rows") == column(cramped, "rows")
