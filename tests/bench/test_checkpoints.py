@@ -19,7 +19,7 @@ import pytest
 
 from tests.bench.test_data_pass import tell
 
-ROUNDS = 5
+ROUNDS = 4
 BEFORE, AFTER = 3, 2  # steps without a save, around each
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]

@@ -11,9 +11,10 @@ from core.inspection import folder_problems
 from core.train import checkpoint, snapshot
 from core.train.points import Place
 from core.train.refusals import CheckpointDiffers
-from core.train.saves import CHECK, Saves
+from core.train.saves import CHECK, Saves, Saving
 from core.train.snapshot import Image, Snapshot
 from db.processes import Stop
+from events.heartbeat import moved
 from events.types import (
     AlertCleared,
     AlertRaised,
@@ -176,3 +177,25 @@ def test_the_buffer_is_taken_once_and_is_as_large_as_the_state(
 
     assert 1 == len(taken)
     assert 0 < sum(path.stat().st_size for path in files) - taken[0] < 1 << 16  # headers
+
+
+def test_a_save_beats_only_while_the_loop_waits_for_it() -> None:
+    heard: list[str] = []
+    goes_on = threading.Event()
+
+    def work(saving: Saving) -> None:
+        moved()
+        saving.copied.set()
+        goes_on.wait(60)
+        moved()
+        raise OSError("the disk broke")
+
+    saving = Saving(work, lambda: heard.append("beat"))
+    saving.copied.wait(60)
+    before = list(heard)
+    saving.is_awaited = True
+    goes_on.set()
+
+    with pytest.raises(OSError, match="the disk broke"):
+        saving.result()
+    assert ([], ["beat"]) == (before, heard)
