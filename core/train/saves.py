@@ -8,7 +8,7 @@ stands still is found where the loop waits for it: at the next save, or at the e
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from core.decide.disk import amount, save_needs
 from core.files import sha256_of
@@ -98,13 +98,10 @@ class Saves:
         self.finish()
         if self._memory.holds != UNKNOWN:
             return
-        images = self._images()
-        buffer = self._buffer(sum(image.body for image in images.values()))
+        buffer = self._buffer()
+        self._start(place, reason, None if buffer is None else Snapshot(buffer))
         if buffer is None:
-            self._start(place, reason, images, None)
             self.finish()
-        else:
-            self._start(place, reason, images, Snapshot(images, buffer))
 
     def save(self, place: Place, reason: str) -> str | None:
         """A resume point of this instant, unless memory equals one already, on the disk and told: its path.
@@ -117,7 +114,7 @@ class Saves:
             known = self._follower.catch_up().storage.checkpoints
             return self._memory.holds if self._memory.holds in known else None
         self._recorder.enter("save", place.step, place.run)
-        path = self._start(place, reason, self._images(), None)
+        path = self._start(place, reason, None)
         self.finish()
         return path
 
@@ -151,11 +148,11 @@ class Saves:
     def _images(self) -> dict[str, Image]:
         return checkpoint.images(self._memory.model.network, self._memory.optimizer)
 
-    def _buffer(self, size: int) -> Buffer | None:
+    def _buffer(self) -> Buffer | None:
         """The buffer of this model; None, told once, where there is too little memory for one."""
         memory, known = self._memory, "save_buffer" in self._follower.catch_up().health.alerts
-        if memory.buffer is None or memory.buffer.size != size:
-            memory.buffer = None
+        if memory.buffer is None:
+            size = sum(image.body for image in self._images().values())
             try:
                 memory.buffer = Buffer(size, memory.model.device)
             except MemoryError:
@@ -170,16 +167,14 @@ class Saves:
             self._recorder.append(AlertCleared(type="save_buffer"))
         return memory.buffer
 
-    def _start(
-        self, place: Place, reason: str, images: Mapping[str, Image], snapshot: Snapshot | None
-    ) -> str:
+    def _start(self, place: Place, reason: str, snapshot: Snapshot | None) -> str:
         """Note all that belongs to this instant, and let a thread do the rest; the path to be."""
         state, network = self._follower.catch_up(), self._memory.model.network
         folder = self._workspace.current_model / points.name(self._workspace, state, place)
         path, generators = self._workspace.relative(folder), generators_sha256()
         needs = save_needs(state, self._precision)
         check = os.environ.get(CHECK) == "1"
-        expected = {name: image.sha256() for name, image in images.items()} if check else {}
+        expected = {name: image.sha256() for name, image in self._images().items()} if check else {}
         position = {
             "run": place.run,
             "attempt": place.attempt,
@@ -190,7 +185,7 @@ class Saves:
 
         def work(saving: Saving) -> None:
             began = time.monotonic()
-            files = images if snapshot is None else snapshot.take()
+            files = self._images() if snapshot is None else snapshot.take(self._images())
             copying = time.monotonic() - began
             saving.copied.set()
 

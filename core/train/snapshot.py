@@ -99,25 +99,21 @@ class Buffer:
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
-    @property
-    def size(self) -> int:
-        return self._bytes.numel()
-
 
 class Snapshot:
-    """The state at the instant at which this is made, between two steps; nothing of it is copied yet."""
+    """The instant at which this is made, between two steps; nothing is copied yet."""
 
-    def __init__(self, images: Mapping[str, Image], buffer: Buffer) -> None:
-        self._images, self._buffer = images, buffer
+    def __init__(self, buffer: Buffer) -> None:
         stream = buffer._stream
+        self._buffer = buffer
         self._ready = None if stream is None else torch.cuda.current_stream(stream.device).record_event()
 
-    def take(self) -> dict[str, Image]:
-        """Copy it, in whatever thread; until this returns, no step may change the state."""
+    def take(self, images: Mapping[str, Image]) -> dict[str, Image]:
+        """Copy these live files, in whatever thread; until this returns, no step may change them."""
         copies, begin, stream = {}, 0, self._buffer._stream
         if stream is not None and self._ready is not None:
             stream.wait_event(self._ready)
-        for name, live in self._images.items():
+        for name, live in images.items():
             first = begin
             for part in live.parts:
                 end = begin + part.numel()

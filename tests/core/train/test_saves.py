@@ -1,7 +1,7 @@
 """Saves beside the steps: of the instant that they are of, one at a time, finished before anything else."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -87,11 +87,11 @@ def test_an_optimizer_that_does_not_wait_for_the_copy_is_found_by_the_check(
     class Late(Snapshot):
         """A copy that takes longer than a step."""
 
-        def take(self) -> dict[str, Image]:
-            part = self._images[checkpoint.WEIGHTS].parts[0]
+        def take(self, images: Mapping[str, Image]) -> dict[str, Image]:
+            part = images[checkpoint.WEIGHTS].parts[0]
             before = part.clone()
             stand.wait_for(lambda: not torch.equal(before, part))
-            return super().take()
+            return super().take(images)
 
     monkeypatch.setattr("core.train.saves.Snapshot", Late)
     monkeypatch.setattr(Saves, "settle", lambda saves: None)

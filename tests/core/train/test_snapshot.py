@@ -48,7 +48,7 @@ def test_a_copy_stays_what_it_was_and_the_buffer_serves_again() -> None:
     buffer = Buffer(sum(each.body for each in live.values()), CPU)
     for _ in range(2):
         before = {name: content(each) for name, each in live.items()}
-        copies = Snapshot(live, buffer).take()
+        copies = Snapshot(buffer).take(live)
         tensors["a"] += 1
         tensors["b"] *= 2
 
