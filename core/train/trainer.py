@@ -102,8 +102,9 @@ class _Queue(Iterable[dict[str, Work]]):
 class StepTrainer(Trainer):  # type: ignore[misc]
     """One run's steps. `after_step` hears the figures of each and says whether to go on.
 
-    `moved` is called after each micro-batch: a step of many of them is no hang. `halve` gives a step that did
-    not fit into memory in smaller micro-batches; without it, and for any other error, the error goes on.
+    `moved` is called after each micro-batch: a step of many of them is no hang. `before_update` returns when
+    weights and moments may change: only the optimizer, right after it, changes them. `halve` gives a step
+    that did not fit into memory in smaller micro-batches; without it, and for other errors, they go on.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
+        before_update: Callable[[], None] = lambda: None,
         halve: Callable[[Work, Shortage], Work] | None = None,
     ) -> None:
         arguments = TrainingArguments(
@@ -145,7 +147,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
-        self._moved, self._halve = moved, halve
+        self._moved, self._before_update, self._halve = moved, before_update, halve
         self._batch: Batch | None = None  # in work
         self._began = time.perf_counter()
         self._non_finite = 0
@@ -173,6 +175,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 work.step, work.global_step, math.nan, math.nan, work.learning_rate, tokens, 0, work.rows,
                 work.row_digest, 0.0, empty_windows=len(work.batches),
             )  # fmt: skip
+            self._before_update()
             return torch.zeros((), device=self.args.device)
         work, (total, objective, mass) = self._fit(model, work, trained)
         norm = self.accelerator.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
@@ -201,6 +204,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             # AdamW passes over parameters without gradient: weights and moments stay as they are
             model.zero_grad(set_to_none=True)
             self._non_finite += 1
+        self._before_update()
         return total
 
     def _fit(self, model: Any, work: Work, trained: int) -> tuple[Work, tuple[torch.Tensor, ...]]:
