@@ -1,6 +1,6 @@
 """The past: any earlier state and curve of a log, whatever was looked at before."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +66,27 @@ def long_run(story: Story) -> Iterator[int]:
         yield story.steps(first, 300, attempt=2)
 
 
-@pytest.mark.parametrize("run", ["r1", None])
-def test_a_long_curve_of_the_past_is_the_one_of_then(story: Story, run: str | None) -> None:
+def many_runs(story: Story) -> Iterator[int]:
+    """A history of short runs, with a kill and a return; after each fact, its position."""
+    at = 0
+    for n in range(30):
+        name, run = f"{n}.jsonl", f"r{n}"
+        story.waits(name)
+        story.starts(name, run, 700, at)
+        attempt = 1
+        for first in range(1, 701, 100):
+            if n % 9 == 4 and first == 401 and attempt == 1:
+                attempt = 2  # killed after 400 steps, with a resume point at 200
+                for again in range(201, 401, 100):
+                    yield story.steps(again, 100, run, at, attempt=attempt)
+            yield story.steps(first, 100, run, at, attempt=attempt)
+        at = at + 700 if n != 20 else at - 2800
+
+
+@pytest.mark.parametrize("tell, run", [(long_run, "r1"), (long_run, None), (many_runs, None)])
+def test_a_long_curve_of_the_past_is_the_one_of_then(
+    story: Story, tell: Callable[[Story], Iterator[int]], run: str | None
+) -> None:
     def columns(trail: Trail) -> Any:
         trail.catch_up()
         found = [trail.columns("loss"), *trail.earlier("loss")]
@@ -76,10 +95,10 @@ def test_a_long_curve_of_the_past_is_the_one_of_then(story: Story, run: str | No
         return trail.width, trail.last_step, known, [[pytest.approx(c.total) for c in part] for part in found]
 
     seen = {}
-    for n, seq in enumerate(long_run(story)):
+    for n, seq in enumerate(tell(story)):
         if n % 6 == 3:
             seen[seq] = columns(Trail(story.log, run))
 
-    assert {2, 1} == {len(found[2]) for found in seen.values()}
+    assert 2 <= max(len(found[2]) for found in seen.values())
     for seq, found in seen.items():
         assert found == columns(Trail(story.log, run, seq)), seq
