@@ -19,8 +19,12 @@ def link(previous: bytes, first_seq: int, last_seq: int, at: int, rows: Iterable
     digest = hashlib.sha256(previous)
     digest.update(b"%d,%d,%d;" % (first_seq, last_seq, at))
     for row in rows:
-        for value in row:
-            part = b"" if value is None else str(value).encode()
-            digest.update(b"%d:" % (-1 if value is None else len(part)))
-            digest.update(part)
+        digest.update("".join(map(_field, row)).encode())
     return digest.digest()
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return "-1:"
+    text = str(value)
+    return f"{len(text) if text.isascii() else len(text.encode())}:{text}"

@@ -201,7 +201,8 @@ class Log:
         where, values = "", list[Any]()
         if types is not None:
             names = [cls.__name__ for cls in types]
-            where += f" AND type IN ({','.join('?' * len(names))})"
+            # `+type`: inside a stream the stream's index is the shorter way, whatever the planner guesses
+            where += f" AND {'' if stream is None else '+'}type IN ({','.join('?' * len(names))})"
             values += names
         if stream is not None:
             where += " AND stream = ?"

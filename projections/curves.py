@@ -6,10 +6,11 @@ transaction (`db.rollups`), so a chart never lags behind the log and never scans
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from events.types import Recorded, StepsCompleted
+from projections.change import replace
 
 SPEED = "tokens_per_sec"
 METRICS = ("loss", "grad_norm", "learning_rate", SPEED, "penalty_mass")

@@ -4,8 +4,7 @@ Never OFFSET, never an unbounded COUNT: pages hang on seq, counts stop at 10,000
 answers looks at a bounded stretch and says how far it looked.
 """
 
-import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -126,60 +125,77 @@ def _rows(
 ) -> tuple[list[Any], int | None]:
     """Up to n rows with start < seq <= stop; how far it looked if it had to give up."""
     order = "ASC" if forward else "DESC"
+    reached = None
+    if not wanted.stream:
+        found = [
+            reader.execute(f"SELECT seq {PART} {where} ORDER BY seq {order} LIMIT ?", (*v, start, stop, n))
+            for where, v in _ranges(wanted)
+        ]
+        # a place in an index each; the rows, whose pages lie far apart, only of those that are shown
+        chosen = sorted((seq for part in found for (seq,) in part), reverse=not forward)[:n]
+    else:
+        stretch, values, fits, told = _stretch(wanted, start, stop, order)
+        sql = f"SELECT seq FROM ({stretch}) {fits} ORDER BY seq {order} LIMIT ?"
+        chosen = [seq for (seq,) in reader.execute(sql, (*values, *told, n))]
+        if len(chosen) < n:
+            looked, last = reader.execute(f"SELECT count(*), min(seq) FROM ({stretch})", values).fetchone()
+            reached = last if looked == STRETCH else None
+    one = f"SELECT {COLUMNS} FROM event WHERE seq = ?"
+    return [reader.execute(one, (seq,)).fetchone() for seq in chosen], reached
+
+
+PART = "FROM event WHERE"
+
+
+def _ranges(wanted: Filter) -> list[tuple[str, tuple[str, ...]]]:
+    """The ranges of one index each that hold exactly what is looked for, in any stream."""
     names = wanted.names
-    if not wanted.stream and not wanted.actor:
-        if names is None:
-            return _select(reader, "", (), start, stop, n, order), None
-        pages = [_select(reader, "type = ? AND", (name,), start, stop, n, order) for name in names]
-        merged = heapq.merge(*pages, key=lambda row: row[0], reverse=not forward)
-        return [row for row, _ in zip(merged, range(n), strict=False)], None
-    where, values = _driver(wanted)
-    stretch = _select(reader, where, values, start, stop, STRETCH, order, "seq, type, actor")
-    chosen = [r[0] for r in stretch if _fits(r, wanted)][:n]
-    gave_up = len(stretch) == STRETCH and len(chosen) < n
-    rows = [reader.execute(f"SELECT {COLUMNS} FROM event WHERE seq = ?", (s,)).fetchone() for s in chosen]
-    return rows, stretch[-1][0] if gave_up else None
+    if wanted.actor:
+        kinds = EVENT_NAMES if names is None else names
+        return [("actor = ? AND type = ? AND seq > ? AND seq <= ?", (wanted.actor, kind)) for kind in kinds]
+    if names is None:
+        return [("seq > ? AND seq <= ?", ())]
+    return [("type = ? AND seq > ? AND seq <= ?", (name,)) for name in names]
 
 
-def _driver(wanted: Filter) -> tuple[str, tuple[str, ...]]:
-    """The index that answers most of the question."""
-    if wanted.stream:
-        return "stream = ? AND", (wanted.stream,)
+def _stretch(
+    wanted: Filter, start: int, stop: int, order: str
+) -> tuple[str, tuple[Any, ...], str, tuple[str, ...]]:
+    """So much of a stream, read from its index alone, with its values; what of it fits, with those values."""
+    stretch = (
+        f"SELECT seq, type, actor {PART} stream = ? AND seq > ? AND seq <= ? ORDER BY seq {order} "
+        f"LIMIT {STRETCH}"
+    )
+    conditions, told = ["1"], list[str]()
+    if wanted.actor:
+        conditions.append("actor = ?")
+        told.append(wanted.actor)
     if wanted.type:
-        return "type = ? AND", (wanted.type,)
-    return "actor = ? AND", (wanted.actor,)
-
-
-def _fits(row: Sequence[Any], wanted: Filter) -> bool:
-    names = wanted.names
-    return (names is None or row[1] in names) and (not wanted.actor or row[2] == wanted.actor)
-
-
-def _select(
-    reader: Any, where: str, values: tuple[str, ...], start: int, stop: int, n: int, order: str,
-    columns: str = COLUMNS,
-) -> list[Any]:  # fmt: skip
-    sql = f"SELECT {columns} FROM event WHERE {where} seq > ? AND seq <= ? ORDER BY seq {order} LIMIT ?"
-    rows: list[Any] = reader.execute(sql, (*values, start, stop, n)).fetchall()
-    return rows
+        conditions.append("type = ?")
+        told.append(wanted.type)
+    elif not wanted.steps:
+        conditions.append(f"type NOT IN ({','.join('?' * len(NUMERIC_NAMES))})")
+        told += NUMERIC_NAMES
+    return stretch, (wanted.stream, start, stop), f"WHERE {' AND '.join(conditions)}", tuple(told)
 
 
 def _count(reader: Any, wanted: Filter, low: int, high: int) -> tuple[int, bool]:
     """How many match, counted no further than COUNTED."""
-    if not wanted.stream and not wanted.actor:
-        if wanted.names is None:
-            return min(high - low, COUNTED), high - low > COUNTED  # seq has no gaps
-        total = 0
-        for name in wanted.names:
-            sql = "SELECT count(*) FROM (SELECT 1 FROM event WHERE type = ? AND seq > ? AND seq <= ? LIMIT ?)"
-            total += int(reader.execute(sql, (name, low, high, COUNTED + 1 - total)).fetchone()[0])
-            if total > COUNTED:
-                return COUNTED, True
-        return total, False
-    where, values = _driver(wanted)
-    stretch = _select(reader, where, values, low, high, STRETCH, "DESC", "seq, type, actor")
-    total = sum(1 for row in stretch if _fits(row, wanted))
-    return min(total, COUNTED), total > COUNTED or len(stretch) == STRETCH
+    if wanted.stream:
+        stretch, values, fits, told = _stretch(wanted, low, high, "DESC")
+        looked = f"SELECT count(*) FROM ({stretch})"
+        (total,) = reader.execute(f"{looked} {fits}", (*values, *told)).fetchone()
+        capped = total > COUNTED or reader.execute(looked, values).fetchone()[0] == STRETCH
+        return min(total, COUNTED), capped
+    if wanted.names is None and not wanted.actor:
+        return min(high - low, COUNTED), high - low > COUNTED  # seq has no gaps
+    total = 0
+    for where, values in _ranges(wanted):
+        sql = f"SELECT count(*) FROM (SELECT 1 {PART} {where} LIMIT ?)"
+        total += int(reader.execute(sql, (*values, low, high, COUNTED + 1 - total)).fetchone()[0])
+        if total > COUNTED:
+            return COUNTED, True
+    return total, False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,8 +92,7 @@ class Trail:
         for strand in starts:
             if strand in strands:
                 self._follow(strand, starts[strand])
-                for metric in curves.METRICS:
-                    self._take(metric, [row for row in strands[strand] if row[0] == metric])
+                self._take(strands[strand])
         self._widen()
 
     @property
@@ -161,16 +160,17 @@ class Trail:
             return  # nothing is done again, as nearly always
         again: Buckets = {}
         for metric, columns in self._columns.items():
-            moved = [bucket for bucket, column in columns.items() if column.first_step >= first]
+            near = range(first // self.width, self.last_step // self.width + 1)
+            moved = [bucket for bucket in near if bucket in columns and columns[bucket].first_step >= first]
             again[metric] = {bucket: columns.pop(bucket) for bucket in moved}
         if any(again.values()):
             self._earlier = [*self._earlier[1 - EARLIER :], again]
 
-    def _take(self, metric: str, rows: list[Any]) -> None:
+    def _take(self, rows: list[Any]) -> None:
         """Roll-up rows of one strand, of whatever levels; none of them holds a step of another."""
         for row in rows:
             first = row[2] * curves.width(row[1])
-            put(self._columns[metric], first // self.width, column_of(first, row[11], row[5:11]))
+            put(self._columns[row[0]], first // self.width, column_of(first, row[11], row[5:11]))
             self._reach(first, row[11])
 
     def _reach(self, first: int, last: int) -> None:

@@ -1,4 +1,5 @@
 -- 003: the curve of all runs together, and the strands it is made of. An older log's are folded at its next opening.
+-- And indexes that answer every filter of the audit by themselves.
 
 CREATE TABLE history (
 	metric TEXT NOT NULL,
@@ -28,3 +29,7 @@ CREATE TABLE strand (
  STRICT;
 CREATE INDEX strand_run ON strand (run, seq);
 CREATE INDEX strand_turn ON strand (seq) WHERE seq = turn;
+DROP INDEX event_stream;
+DROP INDEX event_actor;
+CREATE INDEX event_stream ON event (stream, seq, type, actor);
+CREATE INDEX event_actor ON event (actor, type, seq);

@@ -52,7 +52,7 @@ CHUNK = 64  # steps a fact
 RUN_STEPS, SAVE_STEPS = 2300, 460  # of a file
 KEPT = 20  # versions
 #: Every so many files: a kill in the middle, a pause, a return to an older version, a rejection, an alert.
-KILL, PAUSE, RESTORE, REJECTED, ALERT = 20, 30, 100, 25, 40
+KILL, PAUSE, RESTORE, REJECTED, ALERT = 20, 30, 96, 25, 40
 SPIKE = 50_021  # steps from one spike of the loss to the next
 POOL = 512
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from events.types import AttemptStarted, Recorded
-from projections.fold import FOLDED, fold
+from projections.fold import EMPTY, FOLDED, Follower, fold
+from projections.stations import Stations
 from tests.web.shelves import rich
 from tests.web.story import Story
 from web.monitor import Monitor
@@ -15,20 +16,32 @@ from web.past import KEPT, Past
 from web.trail import SINGLE_STEPS, Trail
 
 
-def test_any_order_of_moments_gives_the_fold_up_to_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("web.past.STATIONS", 4)
-    monkeypatch.setattr("web.past.STRIDE", 3)
+def test_any_order_of_moments_gives_the_fold_up_to_each(tmp_path: Path) -> None:
     log = rich(tmp_path).log
-    newest, head = fold(log.read(types=FOLDED)), log.head()
-    past = Past(log, lambda: newest)
+    stations = Stations(most=4, stride=3)
+    follower = Follower(lambda after: log.read(after, types=FOLDED), passed=stations.passed)
+    past, head = Past(log, follower.catch_up, stations), log.head()
 
     for n in range(4 * KEPT):
         seq = (37 * n + 11) % (head + 1)
         assert fold(log.read(to=seq, types=FOLDED)) == past.state(seq)
+        for near in (max(0, seq - 1), min(head, seq + 1), max(0, seq - 5)):
+            assert fold(log.read(to=near, types=FOLDED)) == past.state(near)
     assert past.state(seq) is past.state(seq)
+    assert 2 <= len(stations) <= 4
     log.close()
+
+
+def test_a_step_back_reads_no_fact_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(20):
+        story.waits(f"{n}.jsonl")
+    past, head = Past(story.log, lambda: EMPTY), story.log.head()
+    past.state(head)
+    monkeypatch.setattr(story.log, "read", None)  # asked again, it would fail
+    states = [past.state(seq) for seq in range(head - 1, 0, -1)]
+    monkeypatch.undo()
+
+    assert states == [fold(story.log.read(to=seq, types=FOLDED)) for seq in range(head - 1, 0, -1)]
 
 
 def test_a_replay_at_the_head_reads_no_fact_again(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
