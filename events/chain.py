@@ -18,8 +18,10 @@ def link(previous: bytes, first_seq: int, last_seq: int, at: int, rows: Iterable
     """The head after a commit. Each field is preceded by its length, so that no two rows read alike."""
     digest = hashlib.sha256(previous)
     digest.update(b"%d,%d,%d;" % (first_seq, last_seq, at))
-    for row in rows:
-        digest.update("".join(map(_field, row)).encode())
+    known: dict[Any, str] = {}  # a commit's facts share their time, actor, version and much else
+    for *envelope, data in rows:
+        parts = [known.get(value) or known.setdefault(value, _field(value)) for value in envelope]
+        digest.update(f"{''.join(parts)}{_field(data)}".encode())
     return digest.digest()
 
 

@@ -133,7 +133,7 @@ def test_any_chart_is_one_short_range_and_keeps_every_spike(
     scanned = head // 20
     seconds, _ = cost(lambda: log.reader.execute(
         "SELECT max(value), min(value), sum(value) FROM event, json_each(data, '$.columns.loss') "
-        "WHERE type = 'StepsCompleted' AND seq <= ?", (scanned,),
+        "WHERE event.type = 'StepsCompleted' AND seq <= ?", (scanned,),
     ).fetchone())  # fmt: skip
     tell("scan of the JSON", "chart >= 1,000 x", [20 * seconds], ratio=round(20 * seconds / whole))
     trail = chart(None, None)
