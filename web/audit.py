@@ -1,23 +1,23 @@
-"""The audit: pages of the history by filter, each a few index seeks however long the log is.
-
-Never OFFSET, never an unbounded COUNT: pages hang on seq, counts stop at 10,000, and a search that no index
-answers looks at a bounded stretch and says how far it looked.
-"""
+"""The audit: pages of the history by filter, what stands beside a fact, and all that matches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from events.codec import TYPES
 from events.log import COLUMNS, Log, recorded
+from events.search import Query, count, facts, find
 from events.types import Recorded
-from projections.fold import NUMERIC
+from projections.fold import NUMERIC, State
+from projections.lineage import streams
 from web.forms import number
 
 PAGE = 50
 COUNTED = 10_000
-STRETCH = 5_000  # rows looked at by one search
+STRETCH = 5_000  # facts looked at by one search
+TEXT_STRETCH = 1_000  # payloads read by one search
+LONGEST_TEXT = 200
+PIECE = 500  # facts exported at a time
 NUMERIC_NAMES = tuple(cls.__name__ for cls in NUMERIC)
 EVENT_NAMES = tuple(sorted(TYPES))
 QUIET_NAMES = tuple(name for name in EVENT_NAMES if name not in NUMERIC_NAMES)
@@ -31,6 +31,10 @@ class Filter:
     type: str = ""
     actor: str = ""
     stream: str = ""
+    run: str = ""
+    about: tuple[str, ...] | None = None  # streams of the file that was named
+    correlation: int | None = None
+    text: str = ""
     since: int | None = None  # µs
     until: int | None = None  # µs
     before: int | None = None
@@ -38,11 +42,14 @@ class Filter:
     steps: bool = False
 
     @property
-    def names(self) -> tuple[str, ...] | None:
-        """The types that may be shown; None: all of them."""
-        if self.type:
-            return (self.type,)
-        return None if self.steps else QUIET_NAMES
+    def query(self) -> Query:
+        """What the log is asked."""
+        named = [{self.stream}] if self.stream else []
+        named += [{f"run/{self.run}"}] if self.run else []
+        named += [set(self.about)] if self.about is not None else []
+        types = (self.type,) if self.type else None if self.steps else QUIET_NAMES
+        common = tuple(sorted(set.intersection(*named))) if named else None
+        return Query(types, common, self.actor, self.correlation, self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +68,20 @@ class BadFilter(Exception):
     """A filter that cannot be read: which, and what it should look like."""
 
 
-def parse(query: dict[str, str]) -> Filter:
-    """The filter of a query string. Raises BadFilter."""
+def parse(query: dict[str, str], state: State) -> Filter:
+    """The filter of a query string; `state` knows the files. Raises BadFilter."""
     kind = query.get("type", "")
     if kind and kind not in TYPES:
         raise BadFilter(f"type: there is no fact named {kind!r}")
+    file, text = query.get("file", ""), query.get("text", "")
+    about = streams(state, file) if file else None
+    if about == ():
+        raise BadFilter(f"file: no file has the name {file!r}, or a hash that begins so")
+    if len(text) > LONGEST_TEXT:
+        raise BadFilter(f"text: look for at most {LONGEST_TEXT} characters")
     return Filter(
-        kind, query.get("actor", ""), query.get("stream", ""), _time("since", query), _time("until", query),
+        kind, query.get("actor", ""), query.get("stream", ""), query.get("run", ""), about,
+        position("correlation", query), text, _time("since", query), _time("until", query),
         position("before", query), position("after", query), query.get("steps", "") not in ("", "0"),
     )  # fmt: skip
 
@@ -94,108 +108,41 @@ def _time(name: str, query: dict[str, str]) -> int | None:
 
 def search(log: Log, wanted: Filter) -> Found:
     """One page of the history."""
+    low, high = _bounds(log, wanted)
+    forward, query = wanted.after is not None, wanted.query
+    start = max(low, wanted.after or 0)
+    stop = high if wanted.before is None else min(high, wanted.before - 1)
+    stretch = TEXT_STRETCH if wanted.text else STRETCH
+    seqs, reached = find(log, query, start, stop, PAGE + 1, forward=forward, stretch=stretch)
+    more = len(seqs) > PAGE
+    shown = facts(log, seqs[:PAGE][::-1] if forward else seqs[:PAGE])
+    counted, capped = count(log, query, low, high, most=COUNTED, stretch=stretch)
+    first, last = (shown[0].seq, shown[-1].seq) if shown else (None, None)
+    going_down = more if not forward else last is not None
+    going_up = more if forward else wanted.before is not None and first is not None
+    return Found(
+        shown, counted, capped,
+        older=last if going_down else None,
+        newer=first if going_up else None,
+        searched_to=reached if not forward else None,
+    )  # fmt: skip
+
+
+def piece(log: Log, wanted: Filter, after: int, to: int) -> tuple[list[Recorded], int | None]:
+    """The next matches behind `after`, oldest first, and where to go on; None: there are no more."""
+    low, high = _bounds(log, wanted)
+    start, stop = max(low, after), min(high, to)
+    seqs, reached = find(log, wanted.query, start, stop, PIECE, forward=True, stretch=STRETCH)
+    return facts(log, seqs), seqs[-1] if len(seqs) == PIECE else reached
+
+
+def _bounds(log: Log, wanted: Filter) -> tuple[int, int]:
     low, high = 0, log.head()
     if wanted.since is not None:
         low = log.seq_at(wanted.since - 1)
     if wanted.until is not None:
         high = min(high, log.seq_at(wanted.until))
-    forward = wanted.after is not None
-    start = max(low, wanted.after or 0)
-    stop = high if wanted.before is None else min(high, wanted.before - 1)
-    rows, reached = _rows(log.reader, wanted, start, stop, PAGE + 1, forward)
-    more = len(rows) > PAGE
-    rows = rows[:PAGE]
-    if forward:
-        rows = rows[::-1]
-    counted, capped = _count(log.reader, wanted, low, high)
-    facts = [recorded(row) for row in rows]
-    first, last = (facts[0].seq, facts[-1].seq) if facts else (None, None)
-    going_down = more if not forward else last is not None
-    going_up = more if forward else wanted.before is not None and first is not None
-    return Found(
-        facts, counted, capped,
-        older=last if going_down else None,
-        newer=first if going_up else None,
-        searched_to=reached if not more and not forward else None,
-    )  # fmt: skip
-
-
-def _rows(
-    reader: Any, wanted: Filter, start: int, stop: int, n: int, forward: bool
-) -> tuple[list[Any], int | None]:
-    """Up to n rows with start < seq <= stop; how far it looked if it had to give up."""
-    order = "ASC" if forward else "DESC"
-    reached = None
-    if not wanted.stream:
-        found = [
-            reader.execute(f"SELECT seq {PART} {where} ORDER BY seq {order} LIMIT ?", (*v, start, stop, n))
-            for where, v in _ranges(wanted)
-        ]
-        # a place in an index each; the rows, whose pages lie far apart, only of those that are shown
-        chosen = sorted((seq for part in found for (seq,) in part), reverse=not forward)[:n]
-    else:
-        stretch, values, fits, told = _stretch(wanted, start, stop, order)
-        sql = f"SELECT seq FROM ({stretch}) {fits} ORDER BY seq {order} LIMIT ?"
-        chosen = [seq for (seq,) in reader.execute(sql, (*values, *told, n))]
-        if len(chosen) < n:
-            looked, last = reader.execute(f"SELECT count(*), min(seq) FROM ({stretch})", values).fetchone()
-            reached = last if looked == STRETCH else None
-    one = f"SELECT {COLUMNS} FROM event WHERE seq = ?"
-    return [reader.execute(one, (seq,)).fetchone() for seq in chosen], reached
-
-
-PART = "FROM event WHERE"
-
-
-def _ranges(wanted: Filter) -> list[tuple[str, tuple[str, ...]]]:
-    """The ranges of one index each that hold exactly what is looked for, in any stream."""
-    names = wanted.names
-    if wanted.actor:
-        kinds = EVENT_NAMES if names is None else names
-        return [("actor = ? AND type = ? AND seq > ? AND seq <= ?", (wanted.actor, kind)) for kind in kinds]
-    if names is None:
-        return [("seq > ? AND seq <= ?", ())]
-    return [("type = ? AND seq > ? AND seq <= ?", (name,)) for name in names]
-
-
-def _stretch(
-    wanted: Filter, start: int, stop: int, order: str
-) -> tuple[str, tuple[Any, ...], str, tuple[str, ...]]:
-    """So much of a stream, read from its index alone, with its values; what of it fits, with those values."""
-    stretch = (
-        f"SELECT seq, type, actor {PART} stream = ? AND seq > ? AND seq <= ? ORDER BY seq {order} "
-        f"LIMIT {STRETCH}"
-    )
-    conditions, told = ["1"], list[str]()
-    if wanted.actor:
-        conditions.append("actor = ?")
-        told.append(wanted.actor)
-    if wanted.type:
-        conditions.append("type = ?")
-        told.append(wanted.type)
-    elif not wanted.steps:
-        conditions.append(f"type NOT IN ({','.join('?' * len(NUMERIC_NAMES))})")
-        told += NUMERIC_NAMES
-    return stretch, (wanted.stream, start, stop), f"WHERE {' AND '.join(conditions)}", tuple(told)
-
-
-def _count(reader: Any, wanted: Filter, low: int, high: int) -> tuple[int, bool]:
-    """How many match, counted no further than COUNTED."""
-    if wanted.stream:
-        stretch, values, fits, told = _stretch(wanted, low, high, "DESC")
-        looked = f"SELECT count(*) FROM ({stretch})"
-        (total,) = reader.execute(f"{looked} {fits}", (*values, *told)).fetchone()
-        capped = total > COUNTED or reader.execute(looked, values).fetchone()[0] == STRETCH
-        return min(total, COUNTED), capped
-    if wanted.names is None and not wanted.actor:
-        return min(high - low, COUNTED), high - low > COUNTED  # seq has no gaps
-    total = 0
-    for where, values in _ranges(wanted):
-        sql = f"SELECT count(*) FROM (SELECT 1 {PART} {where} LIMIT ?)"
-        total += int(reader.execute(sql, (*values, low, high, COUNTED + 1 - total)).fetchone()[0])
-        if total > COUNTED:
-            return COUNTED, True
-    return total, False
+    return low, high
 
 
 @dataclass(frozen=True, slots=True)
