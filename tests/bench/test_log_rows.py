@@ -262,6 +262,7 @@ def _mapper(log: Log) -> Callable[[], int] | None:
     """The same facts through the library: its recorder's rows, its JSON transcoder, its mapper."""
     try:
         from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
+        from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
     except ImportError:
         print("\nthe `eventsourcing` library is not installed: no comparison with its mapper")
         return None
@@ -273,13 +274,16 @@ def _mapper(log: Log) -> Callable[[], int] | None:
     Noted = type("Noted", (DomainEvent,), {"__module__": __name__, "__qualname__": "Noted"})
     globals()["Noted"] = Noted
     mapper: Any = Mapper(JSONTranscoder())
-    stored = [
-        StoredEvent(uuid.uuid5(uuid.NAMESPACE_URL, recorded.stream), n, f"{__name__}:Noted",
-                    encode(recorded.event).encode())
+    datastore = SQLiteDatastore(str(log.path.with_name("theirs")))
+    recorder, story = SQLiteAggregateRecorder(datastore), uuid.uuid4()
+    recorder.create_table()
+    recorder.insert_events([
+        StoredEvent(story, n, f"{__name__}:Noted", encode(recorded.event).encode())
         for n, recorded in enumerate(log.read(types=FOLDED))
-    ]  # fmt: skip
+    ])  # fmt: skip
 
     def work() -> int:
+        stored = recorder.select_events(story)
         return sum(isinstance(mapper.to_domain_event(event), Noted) for event in stored)
 
     return work
