@@ -63,6 +63,11 @@ class Figures:
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
+def shortest(value: float) -> float:
+    """The same float32 in as few digits as tell it apart: a log keeps years of them."""
+    return float(str(np.float32(value)))
+
+
 def seed_all(seed: int, global_step: int) -> None:
     """Every generator there is, as step `global_step` finds it."""
     mixed = seed_of(seed, global_step)
@@ -182,16 +187,16 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.figures = Figures(
             work.step,
             work.global_step,
-            loss_value,
-            norm_value,
-            work.learning_rate,
+            shortest(loss_value),
+            shortest(norm_value),
+            float(f"{work.learning_rate:.6g}"),
             sum(sum(batch.lengths) for batch in work.batches),
             trained,
             work.rows,
             work.row_digest,
             0.0,
-            penalised[0] if biases else None,
-            (penalised[1] / positions if positions else 0.0) if biases else None,
+            shortest(penalised[0]) if biases else None,
+            shortest(penalised[1] / positions if positions else 0.0) if biases else None,
         )
         if self.figures.is_finite:
             self._non_finite = 0
@@ -210,7 +215,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         figures = self.figures
         assert figures is not None
         seconds = time.perf_counter() - self._began
-        return replace(figures, seconds=seconds)
+        return replace(figures, seconds=round(seconds, 6))
 
     def judge(self) -> None:
         """Raises NonFinite after too many steps in a row that were not finite."""
