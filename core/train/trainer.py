@@ -101,8 +101,7 @@ class _Queue(Iterable[dict[str, Work]]):
 class StepTrainer(Trainer):  # type: ignore[misc]
     """One run's steps. `after_step` hears the figures of each and says whether to go on.
 
-    `moved` is called after each micro-batch: a step of many of them is no hang. `before_update` returns when
-    weights and moments may change: only the optimizer, right after it, changes them.
+    `moved` is called after each micro-batch: a step of many of them is no hang.
     """
 
     def __init__(
@@ -116,7 +115,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
-        before_update: Callable[[], None] = lambda: None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -144,7 +142,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
-        self._moved, self._before_update = moved, before_update
+        self._moved = moved
         self._began = time.perf_counter()
         self._non_finite = 0
         self.figures: Figures | None = None
@@ -204,7 +202,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             # AdamW passes over parameters without gradient: weights and moments stay as they are
             model.zero_grad(set_to_none=True)
             self._non_finite += 1
-        self._before_update()
         return total
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> None:
