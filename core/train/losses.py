@@ -57,27 +57,31 @@ class _SummedCrossEntropy(torch.autograd.Function):
         for first in range(0, len(targets), size):
             chunk, goal = hidden[first : first + size], targets[first : first + size]
             logits = (chunk @ weight.T).float()
-            highest = torch.logsumexp(logits, -1)
             at_goal = logits.gather(1, goal[:, None])[:, 0]
             if bias is not None:
-                plain += (highest - at_goal).sum()
+                normal = torch.logsumexp(logits, -1)
+                plain += (normal - at_goal).sum()
                 part = slice(int(bias.offsets[first]), int(bias.offsets[first + len(goal)]))
                 rows, tokens = bias.rows[part] - first, bias.tokens[part]
-                mass += (logits[rows, tokens] - highest[rows]).exp().sum()
+                mass += (logits[rows, tokens] - normal[rows]).exp().sum()
                 logits[rows, tokens] += bias.weights[part]
-                highest = torch.logsumexp(logits, -1)
-            total += (highest - at_goal).sum()
+                # never at the goal itself: at_goal stays what it is
+            highest = logits.amax(-1)
+            # from here on in the memory of the logits: exp(logit - highest)
+            sums = logits.sub_(highest[:, None]).exp_().sum(-1)
+            total += (highest + sums.log() - at_goal).sum()
             if not with_gradient:
                 continue
-            # d loss / d logits = softmax - one-hot, in the memory of the logits
-            logits.sub_(highest[:, None]).exp_()
-            logits[torch.arange(len(goal), device=goal.device), goal] -= 1
+            # d loss / d logits = softmax - one-hot = (exp - sums * one-hot) / sums: the division is left to
+            # the narrow factors of both products
+            logits[torch.arange(len(goal), device=goal.device), goal] -= sums
             slope = logits.to(weight.dtype)
-            ctx.hidden_gradient[first : first + size] = slope @ weight
+            torch.mm(slope, weight, out=ctx.hidden_gradient[first : first + size]).div_(sums[:, None])
+            scaled = (chunk / sums[:, None]).to(slope.dtype)
             if head.dtype == slope.dtype:
-                ctx.head_gradient.addmm_(slope.T, chunk)
+                ctx.head_gradient.addmm_(slope.T, scaled)
             else:
-                ctx.head_gradient += slope.T @ chunk
+                ctx.head_gradient += slope.T @ scaled
         ctx.mark_non_differentiable(plain, mass)
         return total, plain, mass
 
