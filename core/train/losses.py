@@ -51,12 +51,15 @@ class _SummedCrossEntropy(torch.autograd.Function):
         size = max(64, min(1024, CHUNK_LOGITS // head.shape[0]))
         total, plain, mass = (torch.zeros((), dtype=torch.float32, device=hidden.device) for _ in range(3))
         weight = head.to(hidden.dtype)  # once for all chunks
+        # one piece of memory for the logits of every chunk
+        product = hidden.new_empty(min(size, len(targets)), len(weight))
         if with_gradient:
             ctx.hidden_gradient = torch.empty_like(hidden)
             ctx.head_gradient = torch.zeros_like(head)
         for first in range(0, len(targets), size):
             chunk, goal = hidden[first : first + size], targets[first : first + size]
-            logits = (chunk @ weight.T).float()
+            place = product[: len(goal)]
+            logits = torch.mm(chunk, weight.T, out=place).float()  # in fp32 the very same memory
             at_goal = logits.gather(1, goal[:, None])[:, 0]
             if bias is not None:
                 normal = torch.logsumexp(logits, -1)
@@ -75,7 +78,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
             # d loss / d logits = softmax - one-hot = (exp - sums * one-hot) / sums: the division is left to
             # the narrow factors of both products
             logits[torch.arange(len(goal), device=goal.device), goal] -= sums
-            slope = logits.to(weight.dtype)
+            slope = place.copy_(logits)
             torch.mm(slope, weight, out=ctx.hidden_gradient[first : first + size]).div_(sums[:, None])
             scaled = (chunk / sums[:, None]).to(slope.dtype)
             if head.dtype == slope.dtype:
