@@ -48,6 +48,7 @@ class Product:
         log = open_log(self.stand.workspace, "trainer")
         self._recorder = Recorder(log, Heartbeat(log, "trainer"))
         self._service = Service(self.stand.workspace, log, follow(log), self._recorder, Stop())
+        gc.freeze()  # as the trainer's process does
         self._files = 0
         self.rate()
         self.stand.given = given
@@ -71,9 +72,9 @@ class Product:
         return [n for fact in facts if fact.run == self.newest_run for n in fact.columns["tokens"]]
 
 
-def settings_for(given: Documents, **more: Any) -> Settings:
+def settings_for(given: Documents) -> Settings:
     """A step of as many tokens as the peers' on average, everything else as it comes; nothing held out."""
     return replace(
         Settings(),
-        batch_size=1, gradient_accumulation=1, max_length=given.a_step, validation_fraction=0.0, **more,
+        batch_size=1, gradient_accumulation=1, max_length=given.a_step, validation_fraction=0.0,
     )  # fmt: skip

@@ -1,25 +1,27 @@
 """What evertrain itself costs: over the bare Trainer on the same steps, and for validation.
 
-The same file, model and plan; the bare arm has no log, no resume points, no heartbeats, no requests to look
-for.
+One run at a time, taken apart by where its CPU seconds go.
 """
 
 import gc
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.decide.batches import lay_out
 from core.settings import Settings
-from core.train.memory import build
+from core.train.memory import Memory, build
 from core.train.steps import Steps
+from core.train.trainer import Figures
 from core.train.validation import measure, sets_of
 from events.types import ValidationMeasured
 from tests.bench import peers
 from tests.bench.product import Product, settings_for
-from tests.bench.table import in_turn, ratios, tell_of
+from tests.bench.table import in_turn, tell_of
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 
@@ -33,28 +35,36 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def test_overhead_over_the_bare_trainer(tmp_path: Path) -> None:
+def test_overhead_over_the_bare_trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All CPU seconds of a run, of those its thread spent in Trainer's loop: both arms are one run.
+
+    Between them: plan, log, recorder, requests, heartbeats, resume point, what follows a step.
+    """
     given = peers.documents(int(os.environ.get("BENCH_DOCUMENTS", "416")), 4096)
-    settings = settings_for(given)
-    product = Product(tmp_path, peers.network(4096, 128), given, settings)
-    memory = build(tmp_path / "base", settings)
+    product = Product(tmp_path, peers.network(4096, 128), given, settings_for(given))
+    bare = 0.0
+    train = Steps.train
 
-    def bare() -> float:
-        sha256 = product.newest_file
-        store = product.stand.store(sha256)
-        steps = Steps(store, lay_out(store.hashes, store.lengths, settings, sha256=sha256).plan, settings)
-        gc.collect()
-        began = time.process_time()
-        steps.train(memory, done=0, global_step=0, folder=tmp_path, after_step=lambda _: True)
-        return given.trained / (time.process_time() - began)
+    def timed(steps: Steps, memory: Memory, *, after_step: Callable[[Figures], bool], **more: Any) -> None:
+        nonlocal bare
 
-    bare()
-    found = in_turn({"evertrain": product.rate, "bare Trainer": bare}, ROUNDS)
-    costs = [ratio - 1 for ratio in ratios(found["bare Trainer"], found["evertrain"])]
-    what = f"{len(given.ids)} documents"
-    for name, rates in found.items():
-        tell_of(f"{what}: {name}", "-", rates, unit="tokens_per_cpu_s", digits=0)
-    tell_of(f"{what}: overhead", "<= 0.02", costs, unit="of_bare")
+        def after(figures: Figures) -> bool:
+            nonlocal bare
+            began = time.thread_time()
+            goes_on = after_step(figures)
+            bare -= time.thread_time() - began
+            return goes_on
+
+        began = time.thread_time()
+        train(steps, memory, after_step=after, **more)
+        bare += time.thread_time() - began
+
+    monkeypatch.setattr(Steps, "train", timed)
+    costs = []
+    for _ in range(ROUNDS):
+        bare = 0.0
+        costs.append(given.trained / product.rate() / bare - 1)
+    tell_of(f"{len(given.ids)} documents: overhead", "<= 0.02", costs, unit="of_bare")
 
 
 def test_validation_at_the_default_settings(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def arms_of(names: Sequence[str], model: Any, given: Documents, folder: Path) ->
 
 def compare(what: str, model: Any, given: Documents, bars: dict[str, str], folder: Path) -> None:
     """A line for each arm: its rate; how many times as fast the product is, each round by itself."""
-    product = Product(folder, model, given, settings_for(given, save_steps=25))
+    product = Product(folder, model, given, settings_for(given))
     found = in_turn({"evertrain": product.rate, **arms_of(tuple(bars), model, given, folder)}, ROUNDS)
     for name, rates in found.items():
         tell_of(f"{what}: {name}", "-", rates, unit="tokens_per_cpu_s", digits=0)
