@@ -86,8 +86,8 @@ def estimate(
         _exactly("moments", 2 * count * stored),
         _activations(model, tokens, stored, computed, recompute),
         _logits(model, tokens, stored, computed),
-        # the largest file of a resume point passes through main memory on its way to the disk
-        Term("checkpoint buffer", count * stored, 2 * count * stored, 3 * count * stored, host=True),
+        # a copy of weights and moments in main memory, from which resume points are written beside the steps
+        Term("checkpoint buffer", 0, 3 * count * stored, 3 * count * stored, host=True),
         Term("runtime", int(low * GIB), int(expected * GIB), int(high * GIB)),
     ]
     if autocast:
