@@ -145,6 +145,19 @@ def pack(rows: Rows, lengths: NDArray[np.int64], capacity: int) -> list[list[int
     return windows
 
 
+def halves(rows: Rows, lengths: NDArray[np.int64], times: int) -> tuple[Rows, ...]:
+    """A micro-batch cut in two by tokens, and each part again, `times` over: the same rows in the same order.
+
+    `lengths` int64[rows of the store] in tokens. A single row stays whole, so there may be fewer than
+    2 ** times parts; none is empty.
+    """
+    if times <= 0 or len(rows) < 2:
+        return (rows,)
+    ends = np.cumsum(lengths[rows])
+    cut = 1 + int(np.argmin(np.maximum(ends[:-1], ends[-1] - ends[:-1])))
+    return halves(rows[:cut], lengths, times - 1) + halves(rows[cut:], lengths, times - 1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """Every optimizer step of a run, flat: rows in order of training, cut into micro-batches and steps."""
