@@ -7,7 +7,7 @@ import typer
 from core.cli.terms import FAILED, JsonOption, WorkspaceOption, show
 
 if TYPE_CHECKING:
-    from core.decide.memory import Term
+    from core.decide.memory import Choice, Term
 
 MARKS = {"ok": "ok     ", "warn": "warn   ", "problem": "PROBLEM"}
 
@@ -33,7 +33,8 @@ def doctor(
     document = {
         "ok": fit,
         "findings": [asdict(finding) for finding in found.findings],
-        "memory_bytes": {term.name: _sizes(term) for term in found.terms},
+        "memory_bytes": {term.name: _sizes(term) for term in found.memory.terms} if found.memory else {},
+        "training": _chosen(found.memory) if found.memory else {},
     }
     show(document, as_json, _lines)
     if not fit:
@@ -42,6 +43,16 @@ def doctor(
 
 def _sizes(term: "Term") -> dict[str, int]:
     return {"low": term.low, "expected": term.expected, "high": term.high}
+
+
+def _chosen(chosen: "Choice") -> dict[str, Any]:
+    """What the trainer would choose on this machine."""
+    return {
+        "gradient_checkpointing": chosen.checkpointing,
+        "parts_of_a_micro_batch": 2**chosen.halvings,
+        "tokens_of_a_part": chosen.tokens,
+        "corrected_by": chosen.ratio,
+    }
 
 
 def _lines(document: dict[str, Any]) -> str:
