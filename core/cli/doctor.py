@@ -18,10 +18,17 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The monitor's port.")] = 8080,
+    gpu_selftest: Annotated[
+        bool, typer.Option("--gpu-selftest", help="Try the fast paths on the CUDA card instead: a minute.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Examine machine, software, workspace, settings and base model; each finding with its remedy."""
+    if gpu_selftest:
+        from core.cli.selftest import selftest
+
+        return selftest(workspace, as_json)
     from dataclasses import asdict
 
     from core.doctor.examination import examine

@@ -46,6 +46,16 @@ def test_a_run_is_planned_before_its_first_step_and_measured_after_its_last(undi
     assert {} == dict(undisturbed.follower.catch_up().memory.plans)
 
 
+def test_what_a_trainer_process_takes_lies_within_the_estimate(stand: Stand) -> None:
+    stand.start(stand.queue("a.jsonl"))
+
+    assert 0 == stand.spawn().wait()
+    low, _, high = bytes_of(stand)
+    measured = only(stand, MemoryMeasured)
+    assert low <= measured.peak_bytes <= high
+    assert not measured.whole_process
+
+
 def test_less_memory_recomputes_then_halves_and_trains_the_same_rows(
     make_stand: Make, undisturbed: Stand
 ) -> None:
