@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from events.codec import encode
-from events.types import Recorded
+from events.types import Event, Recorded, StepsCompleted
 from projections.crashes import Crash
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
@@ -193,3 +193,14 @@ def event(recorded: Recorded) -> dict[str, Any]:
         "correlation": recorded.correlation,
         "data": msgspec.json.decode(encode(recorded.event)),
     }
+
+
+def steps(event: Event) -> list[dict[str, Any]]:
+    """The single steps of `StepsCompleted`, each with its columns; of any other fact none."""
+    if not isinstance(event, StepsCompleted):
+        return []
+    return [
+        {"step": event.first_step + n, "global_step": event.first_global_step + n}
+        | {name: values[n] for name, values in event.columns.items()}
+        for n in range(event.n)
+    ]

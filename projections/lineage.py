@@ -1,4 +1,4 @@
-"""The lineage: the tree of versions, and where each stands in a drawing of it. Pure."""
+"""The lineage: the tree of versions, where each stands in a drawing of it, and what tells of a file. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from projections.fold import State
 from projections.versions import Version
 
+HASH_BEGINS = 6  # characters of a hash that name a file
 #: (from lane, to lane): None is the node itself, in the middle of its row.
 Stroke = tuple[int | None, int | None]
 
@@ -51,3 +52,16 @@ def draw(versions: Sequence[Version]) -> list[Node]:
 
 def _free(lanes: list[str | None]) -> int:
     return lanes.index(None) if None in lanes else len(lanes)
+
+
+def streams(state: State, named: str) -> tuple[str, ...]:
+    """The streams that tell of the files of this name, or whose hash begins so: checks, runs and versions."""
+    files = {
+        sha256
+        for sha256, file in state.inbox.files.items()
+        if named in (file.name, file.original) or (len(named) >= HASH_BEGINS and sha256.startswith(named))
+    }
+    runs = {run.id for run in state.run.runs.values() if run.sha256 in files}
+    versions = {one.id for one in state.versions.versions.values() if one.run in runs}
+    found = [("file", files), ("run", runs), ("version", versions)]
+    return tuple(f"{kind}/{name}" for kind, names in found for name in sorted(names))

@@ -53,6 +53,7 @@ ROUTES: tuple[BaseRoute, ...] = (
     Route("/replay.json", replay.replay_json),
     Route("/audit", pages.audit_page),
     Route("/audit.json", pages.audit_json),
+    Route("/audit.jsonl", pages.audit_lines),
     Route("/events/{seq}.json", pages.event_json),
     Route("/events/{seq}", pages.event),
     Route("/live", pages.live_stream),

@@ -1,12 +1,13 @@
 """The pages: GET looks and renders; every page has a twin in JSON with the same facts."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from events.types import Recorded
 from projections import documents
@@ -50,12 +51,11 @@ async def queue_json(request: Request) -> Response:
     return await twin(request, lambda _, now: documents.queue(now.state))
 
 
-def _search(of: Monitor, query: dict[str, str]) -> tuple[audit.Filter, audit.Found]:
+def _wanted(of: Monitor, query: dict[str, str]) -> audit.Filter:
     try:
-        wanted = audit.parse(query)
+        return audit.parse(query, of.present.state())
     except audit.BadFilter as error:
         raise HTTPException(400, f"{error}.") from error
-    return wanted, audit.search(of.log, wanted)
 
 
 def _links(query: dict[str, str], found: audit.Found, path: str) -> dict[str, str | None]:
@@ -69,6 +69,7 @@ def _links(query: dict[str, str], found: audit.Found, path: str) -> dict[str, st
         "older": link("before", found.older), "newer": link("after", found.newer),
         "further": link("before", found.searched_to), "newest": f"{path}?{urlencode(kept)}",
         "json": f"/audit.json?{urlencode({k: v for k, v in query.items() if v})}",
+        "export": f"/audit.jsonl?{urlencode(kept)}",
     }  # fmt: skip
 
 
@@ -76,7 +77,8 @@ async def audit_page(request: Request) -> Response:
     query = dict(request.query_params)
 
     def work(of: Monitor) -> str:
-        wanted, found = _search(of, query)
+        wanted = _wanted(of, query)
+        found = audit.search(of.log, wanted)
         now = of.present.look()
         values = {
             "query": query, "wanted": wanted, "found": found, "links": _links(query, found, "/audit"),
@@ -92,7 +94,7 @@ async def audit_json(request: Request) -> Response:
     of, query = monitor(request), dict(request.query_params)
 
     def work() -> dict[str, Any]:
-        _, found = _search(of, query)
+        found = audit.search(of.log, _wanted(of, query))
         links = _links(query, found, "/audit.json")
         return {
             "events": [documents.event(fact) for fact in found.facts], "count": found.count,
@@ -101,6 +103,22 @@ async def audit_json(request: Request) -> Response:
         }  # fmt: skip
 
     return json(await of.run(work))
+
+
+async def audit_lines(request: Request) -> Response:
+    """GET /audit.jsonl: all that matches, oldest first, one JSON object a line, up to the head of now."""
+    of, query = monitor(request), dict(request.query_params)
+    wanted, head = await of.run(lambda: (_wanted(of, query), of.log.head()))
+
+    async def lines() -> AsyncIterator[bytes]:
+        after: int | None = wanted.after or 0
+        while after is not None:
+            here = after
+            found, after = await of.run(lambda: audit.piece(of.log, wanted, here, head))  # noqa: B023
+            yield b"".join([msgspec.json.encode(documents.event(fact)) + b"\n" for fact in found])
+
+    named = {"content-disposition": 'attachment; filename="evertrain-events.jsonl"'}
+    return StreamingResponse(lines(), media_type="application/x-ndjson", headers=named)
 
 
 def fact_at(of: Monitor, text: str) -> Recorded | None:
@@ -125,7 +143,8 @@ async def event(request: Request) -> Response:
             "fact": fact, "line": line(fact, now.state), "payload": msgspec.to_builtins(fact.event),
             "near": near, "cause": line(cause, now.state) if cause else None,
             "effects": [line(effect, now.state) for effect in near.effects], "iso": iso(fact.at),
-            "version": type(fact.event).VERSION, "channel": "", "notice": "",
+            "version": type(fact.event).VERSION, "steps": documents.steps(fact.event), "channel": "",
+            "notice": "",
         }  # fmt: skip
         return page("event", views.common(now) | values)
 

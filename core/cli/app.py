@@ -9,6 +9,7 @@ from core.cli import (
     crashes,
     disk,
     doctor,
+    events,
     files,
     history,
     reproduce,
@@ -28,7 +29,9 @@ app = typer.Typer(
 
 
 #: Each registers its commands, in the order of the help.
-COMMANDS = (start, files, control, versions, consolidate, backup, disk, crashes, history, reproduce, doctor)
+COMMANDS = (
+    start, files, control, versions, consolidate, backup, disk, crashes, events, history, reproduce, doctor,
+)  # fmt: skip
 
 
 def run() -> None:

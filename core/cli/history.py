@@ -1,130 +1,21 @@
-"""events, replay, rebuild, verify: what happened, how it was, and whether the record is whole."""
+"""replay, rebuild, verify: how it was, and whether the record is whole."""
 
 import json
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from core.cli.terms import CORRUPT, USAGE, JsonOption, WorkspaceOption, fail, open_cli_log, show
+from core.cli.terms import CORRUPT, USAGE, JsonOption, WorkspaceOption, fail, moment, open_cli_log, show
 
 if TYPE_CHECKING:
     from db.workspace import Workspace
     from events.log import Log
-    from events.types import Event, Recorded
-
-events_app = typer.Typer(help="The audit history.", rich_markup_mode=None)
-
-TypeOption = Annotated[str | None, typer.Option("--type", help="Facts of this type only.")]
-StreamOption = Annotated[
-    str | None, typer.Option("--stream", help="Facts of this stream: run/…, file/…, control.")
-]
-ActorOption = Annotated[
-    str | None, typer.Option("--actor", help="Facts appended by: daemon, trainer, cli, web …")
-]
-SinceOption = Annotated[str | None, typer.Option("--since", help="From this time or position on.")]
-UntilOption = Annotated[str | None, typer.Option("--until", help="Up to this time or position.")]
-AfterOption = Annotated[int | None, typer.Option("--after", help="Behind this position.")]
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", help="At most so many; the newest without --after.")
-]
-FollowOption = Annotated[bool, typer.Option("--follow", help="Go on as facts come in.")]
-
 
 def register(app: typer.Typer) -> None:
-    events_app.callback(invoke_without_command=True)(events)
-    events_app.command("show")(show_event)
-    app.add_typer(events_app, name="events")
     app.command("replay")(replay)
     app.command("rebuild")(rebuild)
     app.command("verify")(verify)
-
-
-def events(
-    context: typer.Context,
-    kind: TypeOption = None,
-    stream: StreamOption = None,
-    actor: ActorOption = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    after: AfterOption = None,
-    limit: LimitOption = None,
-    follow: FollowOption = False,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The facts, one a line, oldest first; with --json one JSON object a line."""
-    if context.invoked_subcommand is not None:
-        return
-    from collections import deque
-
-    from events.codec import TYPES
-
-    _, log = open_cli_log(workspace)
-    if kind is not None and kind not in TYPES:
-        fail(f"--type {kind}: no such fact; there are {', '.join(sorted(TYPES))}", USAGE)
-    start = max(after or 0, _moment(log, since) - 1 if since else 0)
-    end = _moment(log, until) if until else None
-
-    def found(behind: int, to: int | None) -> "Iterator[Recorded]":
-        types: tuple[type[Event], ...] | None = (TYPES[kind],) if kind is not None else None
-        for recorded in log.read(behind, to=to, types=types, stream=stream):
-            if actor is None or recorded.actor == actor:
-                yield recorded
-
-    first = found(start, end)
-    if limit is not None and after is None:
-        first = iter(deque(first, maxlen=limit))
-    seen = start
-    for n, recorded in enumerate(first):
-        if limit is not None and n >= limit:
-            return
-        seen = recorded.seq
-        _print(recorded, as_json)
-    while follow:
-        time.sleep(0.2)
-        for recorded in found(seen, end):
-            seen = recorded.seq
-            _print(recorded, as_json)
-
-
-def _moment(log: "Log", given: str) -> int:
-    from core.timetravel import position
-    from projections.moments import NoSuchMoment
-
-    try:
-        return position(log, given)
-    except NoSuchMoment as error:
-        fail(str(error), USAGE)
-
-
-def _print(recorded: "Recorded", as_json: bool) -> None:
-    from projections import documents
-
-    found = documents.event(recorded)
-    if as_json:
-        print(json.dumps(found, ensure_ascii=False), flush=True)
-        return
-    data = json.dumps(found["data"], ensure_ascii=False)
-    shown = data if len(data) <= 120 else f"{data[:117]}…"
-    print(f"#{found['seq']:<6} {found['at']} {found['actor']:<8} {found['type']:<20} {shown}", flush=True)
-
-
-def show_event(
-    seq: Annotated[int, typer.Argument(help="The position.")],
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """One fact, whole."""
-    from projections import documents
-
-    _, log = open_cli_log(workspace)
-    recorded = log.get(seq)
-    if recorded is None:
-        fail(f"no fact #{seq}: the log ends at #{log.head()}", USAGE)
-    show(documents.event(recorded), as_json, lambda found: json.dumps(found, indent=2, ensure_ascii=False))
 
 
 def replay(
@@ -138,9 +29,9 @@ def replay(
     from core.timetravel import as_of, difference
 
     _, log = open_cli_log(workspace)
-    seq = _moment(log, to)
+    seq = moment(log, to)
     if diff is not None:
-        found = difference(log, seq, _moment(log, diff))
+        found = difference(log, seq, moment(log, diff))
         if projection is not None:
             found["changes"] = [c for c in found["changes"] if c["path"].split(".")[0] == projection]
         show(found, as_json, _changes)

@@ -48,3 +48,14 @@ def open_cli_log(given: Path | None) -> "tuple[Workspace, Log]":
 
     workspace = workspace_at(given)
     return workspace, open_log(workspace, "cli")
+
+
+def moment(log: "Log", given: str) -> int:
+    """A position or a time, as a position of the log. Exits with words where it is neither."""
+    from core.timetravel import position
+    from projections.moments import NoSuchMoment
+
+    try:
+        return position(log, given)
+    except NoSuchMoment as error:
+        fail(str(error), USAGE)

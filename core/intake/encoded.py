@@ -1,13 +1,15 @@
 """A row as tokens, and where in its text a token stands."""
 
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, Tokenizer, normalizers
 
 from core.intake.rows import Turn, is_composed
 
+NORMAL_FORMS = (normalizers.NFC, normalizers.NFD, normalizers.NFKC, normalizers.NFKD)
 ENOUGH = 1 << 17  # characters; so many are tokenized in any case, for the length that the report tells
 
 
@@ -17,6 +19,29 @@ class Encoded:
 
     ids: NDArray[np.uint32]
     labels: NDArray[np.uint8]
+
+
+def encode_all(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
+    """The tokens of each text, without offsets, which are wanted seldom and cost a tenth of the time.
+
+    ASCII stands in every one of Unicode's normal forms already; bringing it there would cost another tenth.
+    """
+    normalizer = tokenizer.normalizer
+    plain = [text.isascii() for text in texts]
+    if not isinstance(normalizer, NORMAL_FORMS) or not any(plain):
+        return _encode(tokenizer, texts)
+    tokenizer.normalizer = None
+    try:
+        ascii_ones = iter(_encode(tokenizer, list(compress(texts, plain))))
+    finally:
+        tokenizer.normalizer = normalizer
+    others = iter(_encode(tokenizer, [text for text in texts if not text.isascii()]))
+    return [next(ascii_ones if is_plain else others) for is_plain in plain]
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[Encoding]:
+    encodings: list[Encoding] = tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+    return encodings
 
 
 def first_token_from(encoding: Encoding, begin: int, end: int) -> int:

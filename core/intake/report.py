@@ -181,14 +181,22 @@ def leaks(row: Row) -> bool:
     """Does a trained answer stand word for word in what was said before it? Not asked of endless rows."""
     if sum(len(turn.text) for turn in row.turns) > LEAK_REACH:
         return False
-    before = ""
+    asked: list[str] = []
     for turn in row.turns:
         if turn.role == "text":
             return False
-        text = " ".join(composed(turn.text).casefold().split())
-        if turn.role == "assistant":
-            if turn.trained and len(text) >= LEAK_LENGTH and text in before:
-                return True
-        else:
-            before = f"{before}\n{text}"
+        text = composed(turn.text).casefold()
+        if turn.role != "assistant":
+            asked.append(text)
+        elif turn.trained and len(text) >= LEAK_LENGTH and _stands_in(text, asked):
+            return True
     return False
+
+
+def _stands_in(text: str, asked: list[str]) -> bool:
+    """Word for word, white space aside. Its last word is looked for first: nearly always that is enough."""
+    last = text.rsplit(None, 1)[-1:]
+    if not last or not any([last[0] in each for each in asked]):
+        return False
+    words = " ".join(text.split())
+    return len(words) >= LEAK_LENGTH and words in "\n".join([" ".join(each.split()) for each in asked])

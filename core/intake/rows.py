@@ -6,6 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from functools import cache
+from json.encoder import encode_basestring_ascii as _spelled  # JSON of one text, without asking what it is
 from typing import Any
 
 Json = dict[str, Any]
@@ -56,10 +57,10 @@ class Row:
         digest = hashlib.sha256()
         before = "[["
         for turn in self.turns:
-            digest.update(f"{before}[{_CANONICAL(turn.role)}, \"".encode())
+            digest.update(f"{before}[{_spelled(turn.role)}, \"".encode())
             text = composed(turn.text)
             for start in range(0, len(text), PIECE):        # escaped it may be twelve times as long
-                digest.update(_CANONICAL(text[start : start + PIECE])[1:-1].encode())
+                digest.update(_spelled(text[start : start + PIECE])[1:-1].encode())
             digest.update(b'", true]' if turn.trained else b'", false]')
             before = ", "
         digest.update(f"], {_CANONICAL(self.tools)}]".encode())

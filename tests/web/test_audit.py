@@ -1,14 +1,18 @@
 """The audit: every filter against a plain look at all facts."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qsl
 
+import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from events.types import PauseRequested, ResumeRequested
-from projections.fold import NUMERIC
-from tests.web.story import Story
+from events.types import AlertRaised, PauseRequested, Recorded, ResumeRequested, StepsCompleted
+from projections import documents
+from projections.fold import NUMERIC, fold
+from tests.web.story import Story, sha
 from web import audit
 from web.app import create_app
 
@@ -22,6 +26,7 @@ def long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         for _ in range(30):
             story.tell(PauseRequested(), actor="cli")
             story.tell(ResumeRequested(), actor="web")
+            story.log.append(PauseRequested(), actor="daemon", causation=3, correlation=2)
     yield story
     story.log.close()
 
@@ -46,18 +51,35 @@ FILTERS: list[dict[str, Any]] = [
     {"stream": "control", "actor": "web"},
     {"type": "PauseRequested", "actor": "cli"},
     {"type": "PauseRequested", "actor": "nobody"},
+    {"run": "r1"},
+    {"run": "r1", "stream": "control"},
+    {"about": ("run/r0", "run/r2"), "steps": True},
+    {"about": ("run/r0", "run/r2"), "actor": "trainer"},
+    {"text": "R1"},
+    {"text": "no such words"},
+    {"text": "%"},
+    {"text": "f1.jsonl", "type": "FileReceived"},
+    {"correlation": 2, "steps": True},
+    {"correlation": 2, "type": "TrainingStarted"},
 ]
 
 
 def expected(story: Story, wanted: audit.Filter) -> list[int]:
-    return [
-        r.seq
-        for r in story.log.read()
-        if (not wanted.type or type(r.event).__name__ == wanted.type)
-        and (wanted.type or wanted.steps or not isinstance(r.event, NUMERIC))
-        and (not wanted.actor or r.actor == wanted.actor)
-        and (not wanted.stream or r.stream == wanted.stream)
-    ][::-1]
+    return [r.seq for r in story.log.read() if fits(r, wanted)][::-1]
+
+
+def fits(recorded: Recorded, wanted: audit.Filter) -> bool:
+    named = [{wanted.stream}, {f"run/{wanted.run}"}, set(wanted.about or ())]
+    asked = [wanted.stream, wanted.run, wanted.about]
+    stored = msgspec.json.encode(recorded.event).decode().lower()
+    return (
+        (not wanted.type or type(recorded.event).__name__ == wanted.type)
+        and bool(wanted.type or wanted.steps or not isinstance(recorded.event, NUMERIC))
+        and (not wanted.actor or recorded.actor == wanted.actor)
+        and all(recorded.stream in names for names, given in zip(named, asked, strict=True) if given)
+        and (wanted.correlation is None or wanted.correlation in (recorded.seq, recorded.correlation))
+        and (not wanted.text or wanted.text.lower() in stored)
+    )
 
 
 @pytest.mark.parametrize("given", FILTERS)
@@ -144,3 +166,61 @@ def test_steps_are_left_out_unless_asked_for(looking: TestClient) -> None:
     assert "StepsCompleted" not in {event["type"] for event in quiet}
     assert {"StepsCompleted"} == {event["type"] for event in loud}
     assert {"seq", "at", "actor", "stream", "type", "causation", "correlation", "data"} == set(loud[0])
+
+
+def test_a_text_is_looked_for_as_it_is_stored(long: Story) -> None:
+    """Quotes and backslashes as JSON has them, the wildcards of SQL as themselves."""
+    odd = 'a "quoted_100%" \\ näme'
+    (seq,) = long.log.append(AlertRaised(severity="info", type="test", detail=odd), actor="web")
+
+    for text in (odd, "quoted_100%", "\\ NäME", '"QUOTED'):
+        assert [seq] == [fact.seq for fact in audit.search(long.log, audit.Filter(text=text)).facts]
+    assert [] == audit.search(long.log, audit.Filter(text="quoted-100")).facts
+
+
+def test_a_search_for_words_reads_a_bounded_number_of_payloads(
+    long: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "TEXT_STRETCH", 30)
+    quiet = expected(long, audit.Filter())
+    found = audit.search(long.log, audit.Filter(text="no such words"))
+
+    assert ([], quiet[29], True) == (found.facts, found.searched_to, found.capped)
+
+
+def test_a_file_is_named_by_its_name_or_the_beginning_of_its_hash(looking: TestClient) -> None:
+    by_name = looking.get("/audit.jsonl?file=f1.jsonl&steps=1").text
+    by_hash = looking.get(f"/audit.jsonl?file={sha('f1.jsonl')[:8]}&steps=1").text
+    streams = {json.loads(line)["stream"] for line in by_name.splitlines()}
+
+    assert {f"file/{sha('f1.jsonl')}", "run/r1", "version/v0002"} == streams
+    assert by_name == by_hash
+    assert 400 == looking.get("/audit?file=nothing.jsonl").status_code
+
+
+@pytest.mark.parametrize("query", ["", "steps=1", "text=r1&actor=trainer", "run=r2&steps=1", "text=nowhere"])
+def test_the_export_holds_every_match_once_oldest_first(
+    long: Story, looking: TestClient, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PIECE", 7)
+    monkeypatch.setattr(audit, "STRETCH", 40)
+    wanted = audit.parse(dict(parse_qsl(query)), fold(long.log.read()))
+    answer = looking.get(f"/audit.jsonl?{query}")
+    events = [json.loads(line) for line in answer.text.splitlines()]
+
+    assert expected(long, wanted)[::-1] == [event["seq"] for event in events]
+    assert [documents.event(fact) for fact in audit.search(long.log, wanted).facts][:1] == events[-1:]
+    assert "attachment" in answer.headers["content-disposition"]
+
+
+def test_a_fact_of_many_steps_is_shown_step_by_step(long: Story, looking: TestClient) -> None:
+    fact = long.log.newest(StepsCompleted)
+    assert fact is not None and isinstance(fact.event, StepsCompleted)
+    steps = documents.steps(fact.event)
+    page = looking.get(f"/events/{fact.seq}").text
+
+    assert fact.event.n == len(steps)
+    assert fact.event.columns["loss"] == [step["loss"] for step in steps]
+    for step in steps:
+        assert f'<td class="num">{step["global_step"]}</td>' in page
+    assert "Step by step" not in looking.get("/events/1").text

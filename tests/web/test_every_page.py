@@ -15,8 +15,8 @@ from web.app import ROUTES, create_app
 HOSTILE = "<img src=x>\u202egnp.\x1b[31m\n'\".jsonl"
 SHOWN = "&lt;img src=x&gt;\\u202egnp.\\x1b[31m\\x0a"
 
-#: Addresses that are no pages: the stream, health, an old name, and what the browser keeps.
-NO_PAGES = ("/live", "/healthz", "/live_monitor_ui_v2.html", "/static/{version}/{name}")
+#: Addresses that are no pages: the stream, health, an old name, an export, and what the browser keeps.
+NO_PAGES = ("/live", "/healthz", "/live_monitor_ui_v2.html", "/audit.jsonl", "/static/{version}/{name}")
 #: What an address with a name in it is tried with.
 FILLED = {
     "/runs/{id}": "/runs/r5", "/files/{sha256}": f"/files/{sha(HOSTILE)}",

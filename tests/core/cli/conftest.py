@@ -56,9 +56,9 @@ class Done:
 
 def command(*arguments: str | Path) -> Done:
     """The command in this very process: a hundred times quicker than one of its own."""
-    from core.cli import app, backup, crashes, disk, files, history, versions
+    from core.cli import app, backup, crashes, disk, events, files, versions
 
-    groups = (files.queue_app, history.events_app, versions.versions_app, backup.backup_app, disk.disk_app)
+    groups = (files.queue_app, events.events_app, versions.versions_app, backup.backup_app, disk.disk_app)
     for each in (app.app, *groups, crashes.crashes_app):
         each.registered_commands.clear()
         each.registered_groups.clear()

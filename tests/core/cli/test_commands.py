@@ -1,5 +1,6 @@
 """The commands as a script meets them: exit codes, one JSON document, keys as promised."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from db.workspace import Workspace
 from projections import queue
 from projections.fold import PROJECTIONS
 from tests.core.cli.conftest import command
+from tests.core.jobs.work import rows
 
 Run = Callable[..., Any]
 
@@ -26,10 +28,10 @@ COMMANDS = [
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     from typer.main import get_command
 
-    from core.cli import control, crashes, files, history, start, versions
+    from core.cli import control, crashes, events, files, history, start, versions
     from core.cli.app import app
 
-    for module in (start, files, control, versions, crashes, history):
+    for module in (start, files, control, versions, crashes, events, history):
         module.register(app)
     whole = get_command(app)
     for name in COMMANDS:
@@ -121,6 +123,11 @@ def test_events(ask: Run, run: Run) -> None:
     run("events", "show", str(len(lines) + 1), check=2)
 
 
+def of_done(event: dict[str, Any]) -> bool:
+    digest = hashlib.sha256(rows("done").encode()).hexdigest()
+    return bool(event["stream"] == f"file/{digest}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "chosen"),
     [
@@ -129,14 +136,39 @@ def test_events(ask: Run, run: Run) -> None:
         (["--stream", "workspace"], lambda e: e["stream"] == "workspace"),
         (["--after", "5", "--limit", "3"], lambda e: 5 < e["seq"] <= 8),
         (["--since", "9", "--until", "12"], lambda e: 9 <= e["seq"] <= 12),
+        (["--correlation", "2"], lambda e: 2 in (e["seq"], e["correlation"])),
+        (["--text", "DONE.jsonl"], lambda e: "done.jsonl" in json.dumps(e["data"])),
+        (["--file", "done.jsonl"], lambda e: e["stream"].startswith(("run/", "version/")) or of_done(e)),
+        (["--file", "done.jsonl", "--stream", "control"], None),
     ],
 )
-def test_events_are_chosen(run: Run, arguments: list[str], chosen: Callable[[Any], bool]) -> None:
+def test_events_are_chosen(
+    run: Run, arguments: list[str], chosen: Callable[[Any], bool] | None
+) -> None:
+    """`chosen` None: nothing fits."""
     every = [json.loads(line) for line in run("events", "--json").stdout.splitlines()]
-    expected = [event for event in every if chosen(event)]
+    expected = [event for event in every if chosen is not None and chosen(event)]
 
-    assert expected
+    assert (chosen is not None) == bool(expected)
     assert expected == [json.loads(line) for line in run("events", "--json", *arguments).stdout.splitlines()]
+
+
+def test_a_run_is_a_choice_of_events_and_its_steps_are_told_one_by_one(run: Run, ask: Run) -> None:
+    (version,) = ask("versions")
+    told = [json.loads(line) for line in run("events", "--json", "--run", version["run"]).stdout.splitlines()]
+    counted = [event for event in told if event["type"] == "StepsCompleted"]
+    steps = [
+        json.loads(line)
+        for event in counted
+        for line in run("events", "show", str(event["seq"]), "--steps").stdout.splitlines()
+    ]
+
+    losses = [loss for event in counted for loss in event["data"]["columns"]["loss"]]
+
+    assert {f"run/{version['run']}"} == {event["stream"] for event in told}
+    assert losses == [step["loss"] for step in steps]
+    assert list(range(1, len(steps) + 1)) == [step["step"] for step in steps]
+    assert "no file" in run("events", "--file", "nothing.jsonl", check=2).stderr
 
 
 def test_the_newest_events_are_shown_and_an_unknown_type_is_named(run: Run, head: Callable[[], int]) -> None:

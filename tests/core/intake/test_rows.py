@@ -5,9 +5,11 @@ import json
 import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.intake.encoded import ENOUGH, cut
-from core.intake.report import LEAK_REACH, leaks
+from core.intake.report import LEAK_LENGTH, LEAK_REACH, leaks
 from core.intake.rows import PIECE, Row, Turn, composed, is_composed
 
 TOOLS = ({"name": "é", "parameters": {"type": "object"}},)
@@ -57,3 +59,24 @@ def test_no_more_of_a_text_is_kept_than_its_tokens_may_need() -> None:
 
     assert {"a": room // 4, "\u00e9": room // 4, "e\u0301": room} == kept
     assert [("a" * ENOUGH, turn)] == cut([("a" * ENOUGH, turn)], room)
+
+
+ANSWERS = ("It is what it is, as ever.", "It IS\u3000what\n\nit is, as ever.")
+PIECES = (*ANSWERS, "\u00c9", "e\u0301", "\u00df", "SS", " ")
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=5).map("".join)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["user", "assistant", "system"]), TEXTS), min_size=1))
+def test_an_answer_leaks_when_its_words_stand_in_one_turn_before_it(said: list[tuple[str, str]]) -> None:
+    def words(text: str) -> str:
+        return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+
+    found = any(
+        role == "assistant"
+        and len(words(text)) >= LEAK_LENGTH
+        and any(words(text) in words(other) for by, other in said[:n] if by != "assistant")
+        for n, (role, text) in enumerate(said)
+    )
+    row = Row(tuple(Turn(role, text, trained=role == "assistant") for role, text in said))
+
+    assert found == leaks(row)

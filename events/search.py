@@ -1,0 +1,142 @@
+"""The search: facts by filter, newest or oldest first, each page a few index seeks however long the log is.
+
+Never OFFSET, never an unbounded count: whoever asks goes on from a seq, counts stop at a number, and what no
+index answers is looked for in a bounded stretch, which says how far it reached.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from events.log import Log
+from events.types import Recorded
+
+FIRST_PAGE, LARGEST_PAGE = 32, 2048  # entries read from one index at a time: few facts are wanted, or all
+
+#: An index to walk along: a condition, and its values.
+Path = tuple[str, tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for: all that is given must hold; empty: any fact.
+
+    `text` stands somewhere in the payload as it is stored (JSON); ASCII letters are alike in either case.
+    `correlation`: the story that began with this fact, which belongs to it.
+    """
+
+    types: tuple[str, ...] | None = None
+    streams: tuple[str, ...] | None = None
+    actor: str = ""
+    correlation: int | None = None
+    text: str = ""
+
+    @property
+    def paths(self) -> list[Path]:
+        """The indexes that answer most of the question."""
+        if self.correlation is not None:
+            first = (self.correlation,)
+            return [("seq = ?", first), ("correlation = ? AND seq <> ?", first * 2)]
+        if self.streams is not None:
+            return [("stream = ?", (stream,)) for stream in self.streams]
+        if self.types is not None and (len(self.types) == 1 or not self.actor):
+            return [("type = ?", (name,)) for name in self.types]
+        return [("actor = ?", (self.actor,))] if self.actor else [("1", ())]
+
+    @property
+    def rest(self) -> Path | None:
+        """What the indexes leave open; None: nothing."""
+        asked = self.paths[0][0] if self.paths else "1"
+        conditions, values = list[str](), list[Any]()
+        for column, wanted in (("stream", self.streams), ("type", self.types)):
+            if wanted is not None and not asked.startswith(column):
+                conditions.append(f"{column} IN ({','.join('?' * len(wanted))})")
+                values += wanted
+        if self.actor and not asked.startswith("actor"):
+            conditions.append("actor = ?")
+            values.append(self.actor)
+        if self.text:
+            conditions.append(r"data LIKE ? ESCAPE '\'")
+            values.append(f"%{_as_stored(self.text)}%")
+        return (" AND ".join(conditions), tuple(values)) if conditions else None
+
+
+def _as_stored(text: str) -> str:
+    """The text as a payload spells it, its wildcards taken literally."""
+    spelled = msgspec.json.encode(text).decode()[1:-1]
+    for sign in "\\%_":
+        spelled = spelled.replace(sign, f"\\{sign}")
+    return spelled
+
+
+def walk(log: Log, query: Query, low: int, high: int, *, forward: bool) -> Iterator[tuple[int, bool]]:
+    """(seq, does it match?) of all that the indexes give with low < seq <= high, in order."""
+    found = [_along(log, path, query.rest, low, high, forward) for path in query.paths]
+    return found[0] if len(found) == 1 else heapq.merge(*found, reverse=not forward)
+
+
+def _along(
+    log: Log, path: Path, rest: Path | None, low: int, high: int, forward: bool
+) -> Iterator[tuple[int, bool]]:
+    where, values = path
+    fits, more = rest if rest is not None else ("1", ())
+    order, size = "ASC" if forward else "DESC", FIRST_PAGE
+    sql = f"SELECT seq, {fits} FROM event WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq {order} LIMIT ?"
+    while True:
+        rows = log.reader.execute(sql, (*more, *values, low, high, size)).fetchall()
+        yield from ((seq, bool(matches)) for seq, matches in rows)
+        if len(rows) < size:
+            return
+        low, high = (rows[-1][0], high) if forward else (low, rows[-1][0] - 1)
+        size = min(4 * size, LARGEST_PAGE)
+
+
+def find(
+    log: Log, query: Query, low: int, high: int, n: int, *, forward: bool, stretch: int
+) -> tuple[list[int], int | None]:
+    """Up to `n` matches with low < seq <= high, in order; where it gave up after `stretch` facts, or None."""
+    found: list[int] = []
+    for looked, (seq, matches) in enumerate(walk(log, query, low, high, forward=forward), 1):
+        if matches:
+            found.append(seq)
+        if len(found) == n:
+            return found, None
+        if query.rest is not None and looked == stretch:
+            return found, seq
+    return found, None
+
+
+def count(log: Log, query: Query, low: int, high: int, *, most: int, stretch: int) -> tuple[int, bool]:
+    """How many match with low < seq <= high, the newest first; True: there are or may be more than that."""
+    if query.rest is not None:
+        found, gave_up = find(log, query, low, high, most + 1, forward=False, stretch=stretch)
+        return min(len(found), most), len(found) > most or gave_up is not None
+    if query.paths == [("1", ())]:
+        return min(high - low, most), high - low > most  # seq has no gaps
+    total = 0
+    for where, values in query.paths:
+        sql = f"SELECT count(*) FROM (SELECT 1 FROM event WHERE {where} AND seq > ? AND seq <= ? LIMIT ?)"
+        total += int(log.reader.execute(sql, (*values, low, high, most + 1 - total)).fetchone()[0])
+        if total > most:
+            return most, True
+    return total, False
+
+
+def facts(log: Log, seqs: Sequence[int]) -> list[Recorded]:
+    """The facts at these positions, in this order."""
+    return [found for seq in seqs if (found := log.get(seq)) is not None]
+
+
+def matching(log: Log, query: Query, low: int, high: int, *, most: int | None = None) -> Iterator[Recorded]:
+    """Every match with low < seq <= high, oldest first; with `most` only so many, the newest."""
+    if most is not None:
+        newest = (seq for seq, matches in walk(log, query, low, high, forward=False) if matches)
+        yield from facts(log, list(islice(newest, most))[::-1])
+        return
+    for seq, matches in walk(log, query, low, high, forward=True):
+        if matches:
+            yield from facts(log, [seq])
