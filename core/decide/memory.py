@@ -117,8 +117,8 @@ def estimate(
         _exactly("moments", 2 * count * stored),
         _activations(model, tokens, stored, computed, checkpointing),
         _logits(model, tokens, stored, computed),
-        # the largest file of a resume point passes through main memory on its way to the disk
-        Term("checkpoint buffer", count * stored, 2 * count * stored, 3 * count * stored, host=True),
+        # a copy of weights and moments in main memory, from which resume points are written beside the steps
+        Term("checkpoint buffer", 0, 3 * count * stored, 3 * count * stored, host=True),
         Term("runtime", int(low * GIB), int(expected * GIB), int(high * GIB)),
     ]
     if autocast:
@@ -146,11 +146,23 @@ def corrected(whole: Term, ratio: float) -> Term:
     return Term(whole.name, min(whole.low, expected), expected, max(whole.high, expected))
 
 
-def lacks(terms: tuple[Term, ...], room: Room, kind: str, *, ratio: float = 1.0, margin: float = 0.0) -> int:
-    """Bytes by which the `low`, `expected` or `high` of the sums is more than there is; 0: it fits."""
+def lacks(
+    terms: tuple[Term, ...],
+    room: Room,
+    kind: str,
+    *,
+    ratio: float = 1.0,
+    margin: float = 0.0,
+    beside: bool = True,
+) -> int:
+    """Bytes by which the `low`, `expected` or `high` of the sums is more than there is; 0: it fits.
+
+    `beside`: main memory beside a card is looked at as well.
+    """
     sums = [(total(terms), room.host_bytes)]
     if room.device == "cuda":
         sums = [(total(terms, host=False), room.device_bytes), (total(terms, host=True), room.host_bytes)]
+        sums = sums if beside else sums[:1]
     wanted = [(corrected(sums[0][0], ratio), sums[0][1]), *sums[1:]]
     short = [int(getattr(whole, kind)) - int(there * (1 - margin)) for whole, there in wanted]
     return max(0, *short)
@@ -181,10 +193,13 @@ def choose(
 
     wanted = settings.gradient_checkpointing
     chosen = tried(wanted is True, 0)
-    if wanted == "auto" and lacks(chosen.terms, room, "high", ratio=chosen.ratio, margin=MARGIN):
+    # what is in main memory beside a card, nothing of this makes smaller
+    if wanted == "auto" and lacks(
+        chosen.terms, room, "high", ratio=chosen.ratio, margin=MARGIN, beside=False
+    ):
         chosen = tried(True, 0)
     for halvings in range(1, MOST_HALVINGS + 1):
-        if not lacks(chosen.terms, room, "expected", ratio=chosen.ratio):
+        if not lacks(chosen.terms, room, "expected", ratio=chosen.ratio, beside=False):
             break
         smaller = tried(chosen.checkpointing, halvings)
         if smaller.tokens < chosen.tokens:  # else every row is a part of its own already

@@ -5,14 +5,13 @@ is complete. Whether it counts is the log's word (`CheckpointSaved`), with the m
 anywhere.
 """
 
-import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +19,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from core.files import fsync_file, fsync_folder, sha256_of
 from core.train import moments
 from core.train.refusals import CheckpointDamaged
+from core.train.snapshot import Image, image
 from events.heartbeat import moved
 
 WEIGHTS = "model.safetensors"
@@ -46,8 +45,19 @@ class Saved:
 
 
 def write(folder: Path, network: Any, optimizer: torch.optim.Optimizer, position: Mapping[str, Any]) -> Saved:
+    """Write a resume point of what is in memory now at `folder`; see `put`."""
+    return put(folder, images(network, optimizer), network, position)
+
+
+def images(network: Any, optimizer: torch.optim.Optimizer) -> dict[str, Image]:
+    """The files of weights and moments to be, live: they follow whatever changes the tensors."""
+    return {WEIGHTS: image(weights(network)), MOMENTS: image(moments.read(network, optimizer))}
+
+
+def put(folder: Path, files: Mapping[str, Image], network: Any, position: Mapping[str, Any]) -> Saved:
     """Write a resume point at `folder`, which must not exist. Returns once it is on the disk.
 
+    `files` must not change meanwhile: another thread hashes them beside the writing.
     `network` is a transformers model, so the folder also loads with from_pretrained; `position` goes to
     state.json. Raises OSError when the disk refuses; then nothing but a partial folder is left, and that is
     removed.
@@ -57,14 +67,24 @@ def write(folder: Path, network: Any, optimizer: torch.optim.Optimizer, position
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     try:
-        _store(weights(network), partial / WEIGHTS)
-        _store(moments.read(network, optimizer), partial / MOMENTS)
-        network.config.save_pretrained(partial)
-        if network.generation_config is not None:
-            network.generation_config.save_pretrained(partial)
-        (partial / POSITION).write_text(json.dumps(dict(position), indent=2, sort_keys=True) + "\n")
-        files = {path.name: _sealed(path) for path in sorted(partial.iterdir())}
-        manifest = json.dumps({"files": files, "position": dict(position)}, indent=2, sort_keys=True) + "\n"
+        with ThreadPoolExecutor(1, "hashing") as hashing:
+            hashes = {name: hashing.submit(content.sha256) for name, content in files.items()}
+            for name, content in files.items():
+                _store(content, partial / name)
+            network.config.save_pretrained(partial)
+            if network.generation_config is not None:
+                network.generation_config.save_pretrained(partial)
+            (partial / POSITION).write_text(json.dumps(dict(position), indent=2, sort_keys=True) + "\n")
+            for path in partial.iterdir():
+                fsync_file(path)
+                moved()
+            known = {name: found.result() for name, found in hashes.items()}
+        sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+        entries = {
+            name: {"sha256": known.get(name) or sha256_of(partial / name), "size": size}
+            for name, size in sizes.items()
+        }
+        manifest = json.dumps({"files": entries, "position": dict(position)}, indent=2, sort_keys=True) + "\n"
         (partial / MANIFEST).write_text(manifest)
         fsync_file(partial / MANIFEST)
         fsync_folder(partial)
@@ -75,9 +95,9 @@ def write(folder: Path, network: Any, optimizer: torch.optim.Optimizer, position
     fsync_folder(folder.parent)
     return Saved(
         hashlib.sha256(manifest.encode()).hexdigest(),
-        str(files[WEIGHTS]["sha256"]),
-        str(files[MOMENTS]["sha256"]),
-        sum(int(entry["size"]) for entry in files.values()) + len(manifest.encode()),
+        known[WEIGHTS],
+        known[MOMENTS],
+        sum(sizes.values()) + len(manifest.encode()),
         time.monotonic() - began,
     )
 
@@ -139,19 +159,17 @@ def sweep(parent: Path) -> int:
     return len(left)
 
 
-def _store(tensors: dict[str, Tensor], path: Path) -> None:
+def _store(content: Image, path: Path) -> None:
+    """Write a file from its first byte to its last; its space is taken before."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        # it tells a full disk in words only
-        number = re.search(r"os error (\d+)", str(error))
-        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
-
-
-def _sealed(path: Path) -> dict[str, str | int]:
-    """The file is on the disk; its hash and size."""
-    fsync_file(path)
-    return {"sha256": sha256_of(path), "size": path.stat().st_size}
+        os.posix_fallocate(descriptor, 0, content.size)
+        for piece in content.pieces():
+            while piece:
+                piece = piece[os.write(descriptor, piece) :]
+            moved()
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

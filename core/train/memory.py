@@ -15,6 +15,7 @@ from core.settings import Settings
 from core.train import attention, checkpoint, moments
 from core.train.packed import PackedModel
 from core.train.refusals import BaseMissing, CannotRecompute
+from core.train.snapshot import Buffer
 
 UNKNOWN = "unknown"  # steps were taken since the last resume point
 
@@ -24,7 +25,7 @@ class Memory:
     """A model on its device.
 
     `holds`: path of the resume point it equals, or of the version whose weights it has with fresh moments;
-    None for the base model, or UNKNOWN.
+    None for the base model, or UNKNOWN. `buffer`: for copies of the whole state, once one was made.
     """
 
     model: PackedModel
@@ -32,6 +33,7 @@ class Memory:
     attention: str
     built_for: tuple[Any, ...]
     holds: str | None = None
+    buffer: Buffer | None = None
 
     @property
     def dtypes(self) -> dict[str, int]:

@@ -17,13 +17,19 @@ MOST_SECONDS = 60.0  # between two saves that were begun: free bytes do not tell
 
 
 class Patience:
-    """One process's; ends when it is told to."""
+    """One try's; ends when the process is told to end, or the try does."""
 
     def __init__(self, stop: Stop) -> None:
-        self._stop = stop
+        self._stop, self._is_over = stop, False
 
-    def insist(self, action: Callable[[], T], recorder: Recorder, state: State, step: int) -> T:
-        """Do it until there is space, beating all the while. Raises SaveGivenUp when told to end."""
+    def end(self) -> None:
+        """Nobody waits any longer."""
+        self._is_over = True
+
+    def insist(
+        self, action: Callable[[], T], recorder: Recorder, state: State, looked: Callable[[], None]
+    ) -> T:
+        """Do it until there is space, with a `looked` every second. Raises SaveGivenUp when told to end."""
         told, pause = "waiting:save" in state.health.alerts, LOOK_SECONDS
         while True:
             try:
@@ -39,14 +45,14 @@ class Patience:
             if not told:
                 recorder.append(AlertRaised(severity="serious", type="waiting:save", detail=why))
                 told = True
-            self._wait(pause, recorder, step)
+            self._wait(pause, looked)
         if told:
             recorder.append(AlertCleared(type="waiting:save"))
         return done
 
-    def _wait(self, seconds: float, recorder: Recorder, step: int) -> None:
+    def _wait(self, seconds: float, looked: Callable[[], None]) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            recorder.progress("save", step)
-            if self._stop.event.wait(LOOK_SECONDS):
+            looked()
+            if self._stop.event.wait(LOOK_SECONDS) or self._is_over:
                 raise SaveGivenUp("no space for a resume point before the end; the newest one holds")

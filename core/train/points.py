@@ -4,20 +4,15 @@ from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
 
-from core.decide.disk import save_needs
 from core.decide.resume import positions
 from core.inspection import folder_problems
 from core.settings import Settings
-from core.space import ensure_room
 from core.train import checkpoint
-from core.train.memory import UNKNOWN, Memory, build, restore, settings_that_build, take_weights
-from core.train.patience import Patience
+from core.train.memory import Memory, build, restore, settings_that_build, take_weights
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume, WeightsDamaged
-from core.train.trainer import generators_sha256
 from db.workspace import Workspace
-from events.heartbeat import listening
-from events.types import CheckpointQuarantined, CheckpointSaved, DriftFound
+from events.types import CheckpointQuarantined, DriftFound
 from projections.fold import State
 from projections.run import Run
 from projections.standing import Position
@@ -33,66 +28,7 @@ class Place:
     global_step: int
 
 
-def save(
-    workspace: Workspace,
-    recorder: Recorder,
-    memory: Memory,
-    state: State,
-    place: Place,
-    reason: str,
-    plan_sha256: str,
-    *,
-    precision: str,
-    patience: Patience,
-) -> str | None:
-    """A resume point of this instant, unless memory equals one already: its path.
-
-    None: memory equals the base model, or a version's weights. Whatever lies under its name is moved aside,
-    and told when the log does not know it. Without space it waits, for what was trained is in memory alone;
-    raises SaveGivenUp when the process is to end first.
-    """
-    if memory.holds != UNKNOWN:
-        return memory.holds if memory.holds in state.storage.checkpoints else None
-    recorder.enter("save", place.step, place.run)
-    folder = workspace.current_model / _name(workspace, state, place)
-    position = {
-        "run": place.run,
-        "attempt": place.attempt,
-        "step": place.step,
-        "global_step": place.global_step,
-        "plan_sha256": plan_sha256,
-    }
-    needs = save_needs(state, precision)
-
-    def write() -> checkpoint.Saved:
-        ensure_room(workspace, f"the resume point {folder.name}", needs)
-        _clear(workspace, recorder, state, folder)
-        with listening(lambda: recorder.progress("save", place.step)):
-            return checkpoint.write(folder, memory.model.network, memory.optimizer, position)
-
-    saved = patience.insist(write, recorder, state, place.step)
-    path = workspace.relative(folder)
-    recorder.append(
-        CheckpointSaved(
-            run=place.run,
-            attempt=place.attempt,
-            step=place.step,
-            global_step=place.global_step,
-            path=path,
-            reason=reason,
-            manifest_sha256=saved.manifest_sha256,
-            weights_sha256=saved.weights_sha256,
-            moments_sha256=saved.moments_sha256,
-            rng_sha256=generators_sha256(),
-            size_bytes=saved.size_bytes,
-            seconds=saved.seconds,
-        )
-    )
-    memory.holds = path
-    return path
-
-
-def _clear(workspace: Workspace, recorder: Recorder, state: State, folder: Path) -> None:
+def clear(workspace: Workspace, recorder: Recorder, state: State, folder: Path) -> None:
     """Nothing lies under the name of the resume point to come."""
     path, aside = workspace.relative(folder), checkpoint.move_aside(folder, workspace.quarantine)
     if aside is not None and path not in state.storage.checkpoints:
@@ -105,15 +41,17 @@ def _clear(workspace: Workspace, recorder: Recorder, state: State, folder: Path)
                 remedy=f"delete {moved} when nobody misses it",
             )
         )
-def _name(workspace: Workspace, state: State, place: Place) -> str:
+
+
+def name(workspace: Workspace, state: State, place: Place) -> str:
     """checkpoint-120, or checkpoint-120.2 and so on where another branch of history has that name."""
     plain = f"checkpoint-{place.global_step}"
-    for name in chain((plain,), (f"{plain}.{n}" for n in count(2))):
-        known = state.storage.checkpoints.get(workspace.relative(workspace.current_model / name))
+    for free in chain((plain,), (f"{plain}.{n}" for n in count(2))):
+        known = state.storage.checkpoints.get(workspace.relative(workspace.current_model / free))
         if known is None or (known.state != "retired" and known.run == place.run):
-            return name  # its own, of an earlier try: these steps were done again
+            return free  # its own, of an earlier try: these steps were done again
         if known.state == "quarantined":
-            return name  # nobody needs it: it is moved aside
+            return free  # nobody needs it: it is moved aside
     raise AssertionError("unreachable")
 
 

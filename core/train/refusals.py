@@ -15,6 +15,10 @@ class CheckpointDamaged(Refused):
     """A verified resume point does not fit this model."""
 
 
+class CheckpointDiffers(Refused):
+    """A resume point is not the state of the instant it is of."""
+
+
 class NothingToResume(Refused):
     """No resume point that the log allows is intact."""
 

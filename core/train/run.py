@@ -1,12 +1,12 @@
 """A try at a run: from where the log says it stands, step by step, to whatever ends it in this process."""
 
+from contextlib import suppress
 from dataclasses import asdict
 
 from core.decide import training
 from core.decide.batches import Layout
 from core.decide.resume import standing
 from core.settings import Settings
-from core.train import points
 from core.train.control import Control
 from core.train.memory import UNKNOWN, Memory
 from core.train.packed import Tokens
@@ -15,6 +15,7 @@ from core.train.penalties import Penalised
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
 from core.train.refusals import NonFinite, SaveGivenUp
+from core.train.saves import Saves
 from core.train.steps import Steps
 from core.train.surroundings import device_name, software
 from core.train.trackers import Trackers
@@ -72,7 +73,10 @@ class Attempt:
         on_cpu, folder = memory.model.device.type == "cpu", workspace.logs / "trackers"
         self._trackers = Trackers(settings, folder, run.id, self._planned, cpu=on_cpu)
         self._control = Control(log, follower, stop, run.id)
-        self._patience = Patience(stop)
+        self._saves = Saves(
+            workspace, recorder, memory, follower, Patience(stop),
+            plan_sha256=layout.plan.sha256, precision=settings.precision,
+        )  # fmt: skip
         recorder.begin(run.id, self._place.attempt)
         # what two means go over: the steps since the last validation, and the run's last tenth
         measured = max((step for step in training.measured(run) if step <= position.step), default=0)
@@ -101,6 +105,7 @@ class Attempt:
         try:
             return self._go()
         finally:
+            self._saves.end()
             self._trackers.end()
             self._tell_of_trackers()
 
@@ -142,6 +147,7 @@ class Attempt:
             folder=self._workspace.temporary,
             after_step=self._after_step,
             moved=lambda: self._recorder.progress("step", self._place.step),
+            before_update=self._saves.settle,
         )
 
     def _after_step(self, figures: Figures) -> bool:
@@ -164,7 +170,7 @@ class Attempt:
             return False
         # among bad steps nothing is saved: going back must lead to before the first of them
         if figures.is_finite and training.is_save_due(self._settings, figures.global_step):
-            self._save("save_steps")
+            self._saves.begin(self._place, "save_steps")
         self._measure_if_due()
         if self._control.is_asked():
             return False
@@ -209,19 +215,6 @@ class Attempt:
         self._recorder.progress("eval", self._place.step)
         return self._control.is_asked()
 
-    def _save(self, reason: str) -> str | None:
-        return points.save(
-            self._workspace,
-            self._recorder,
-            self._memory,
-            self._follower.catch_up(),
-            self._place,
-            reason,
-            self._plan.sha256,
-            precision=self._settings.precision,
-            patience=self._patience,
-        )
-
     # -- requests and ends ------------------------------------------------------------------------
 
     def _halt(self) -> str | None:
@@ -236,14 +229,14 @@ class Attempt:
             sha256=state.run.runs[place.run].sha256,
             step=place.step,
             global_step=place.global_step,
-            checkpoint=self._save(reason),
+            checkpoint=self._saves.save(place, reason),
             **why,
         )
         self._recorder.append(ended, unless=ANSWERS, after=state.seq)
         return type(ended).__name__.removeprefix("Training").lower()
 
     def _complete(self) -> str:
-        path, run = self._save("end"), self._run
+        path, run = self._saves.save(self._place, "end"), self._run
         if path is None or not self._place.step == self._planned == run.steps_planned > 0:
             raise AssertionError(
                 f"{run.id}: {self._place.step} of {run.steps_planned} steps is not completed"
@@ -279,6 +272,8 @@ class Attempt:
 
     def _back(self) -> Position:
         """The last good resume point; what memory holds is not used again."""
+        with suppress(SaveGivenUp):  # then the one before it is the newest
+            self._saves.finish()
         self._memory.holds = UNKNOWN
         self._recorder.flush()
         return standing(self._follower.catch_up(), self._run)

@@ -96,7 +96,8 @@ class _Queue(Iterable[dict[str, Work]]):
 class StepTrainer(Trainer):  # type: ignore[misc]
     """One run's steps. `after_step` hears the figures of each and says whether to go on.
 
-    `moved` is called after each micro-batch: a step of many of them is no hang.
+    `moved` is called after each micro-batch: a step of many of them is no hang. `before_update` returns when
+    weights and moments may change: only the optimizer, right after it, changes them.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
+        before_update: Callable[[], None] = lambda: None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -137,7 +139,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
-        self._moved = moved
+        self._moved, self._before_update = moved, before_update
         self._began = time.perf_counter()
         self._non_finite = 0
         self.figures: Figures | None = None
@@ -197,6 +199,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             # AdamW passes over parameters without gradient: weights and moments stay as they are
             model.zero_grad(set_to_none=True)
             self._non_finite += 1
+        self._before_update()
         return total
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> None:

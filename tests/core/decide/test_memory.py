@@ -164,6 +164,8 @@ def test_host_memory_is_looked_at_beside_the_card() -> None:
     assert 0 == lacks(terms, Room("cuda", 80 * 10**9, host.high), "high")
     assert 1 == lacks(terms, Room("cuda", 80 * 10**9, host.high - 1), "high")
     assert total(terms).expected - 5 == lacks(terms, Room("cpu", 5, 5), "expected")
+    scarce = choose(QWEN, Settings(), Room("cuda", 80 * 10**9, 0), lambda times: capacity(Settings(), times))
+    assert (False, 0) == (scarce.checkpointing, scarce.halvings)  # smaller parts would not mend that
 
 
 def test_a_peak_is_compared_with_what_it_can_see() -> None:

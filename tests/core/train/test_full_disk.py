@@ -95,6 +95,28 @@ def test_a_save_waits_for_space_and_the_run_comes_to_the_same_bits(
     assert {} == dict(cramped.follower.catch_up().health.alerts)
 
 
+def test_steps_go_on_while_a_save_waits_until_the_next_one_is_due(
+    cramped: Stand, disk: SmallDisk, undisturbed: Stand
+) -> None:
+    grow_log(cramped)
+    disk.fill(leave=LITTLE)
+    done: list[int] = []
+
+    def look_and_relieve() -> None:
+        cramped.wait_for(lambda: cramped.log.heartbeats()["trainer"]["phase"] == "save")
+        done.append(max(r.event.first_step + r.event.n - 1 for r in cramped.facts(StepsCompleted)))
+        disk.relieve()
+
+    watcher = once(cramped, AlertRaised, look_and_relieve)
+    cramped.train()
+    watcher.join()
+    first = cramped.facts(CheckpointSaved)[0].event
+
+    assert cramped.settings.save_steps == first.step
+    assert [2 * cramped.settings.save_steps] == done
+    assert undisturbed.final() == cramped.final()
+
+
 def test_told_to_end_while_a_save_waits_it_ends_with_what_is_on_disk(
     cramped: Stand, disk: SmallDisk, undisturbed: Stand
 ) -> None:
