@@ -11,7 +11,7 @@ from immutables import Map
 
 from events.codec import TYPES
 from events.types import Event, Recorded, ResourcesSampled, StepsCompleted
-from projections import control, health, inbox, queue, run, storage, versions, workspace
+from projections import control, health, inbox, memory, queue, run, storage, versions, workspace
 from projections.change import replace
 
 #: What state folds never touch: nine facts in ten.
@@ -31,6 +31,7 @@ PROJECTIONS: Any = MappingProxyType(
         "storage": storage,
         "control": control,
         "health": health,
+        "memory": memory,
     }
 )
 
@@ -49,6 +50,7 @@ class State:
     storage: storage.Storage
     control: control.Control
     health: health.Health
+    memory: memory.Memory
 
 
 EMPTY = State(0, 0, *(module.EMPTY for module in PROJECTIONS.values()))

@@ -126,6 +126,11 @@ class Attempt:
                 continue  # somebody took the request back while we saved: look again, go on
 
     @property
+    def step(self) -> int:
+        """Steps of the run that are done."""
+        return self._place.step
+
+    @property
     def _run(self) -> Run:
         """The run as the log has it now."""
         return self._follower.catch_up().run.runs[self._place.run]
