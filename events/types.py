@@ -353,6 +353,45 @@ class TrainingStarted(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlanned(Event):
+    """What a run is trained with so that it fits into memory: decided once, before its first step.
+
+    Bytes; `terms` are name → (low, expected, high), before the correction by `ratio`.
+    """
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    device: str  # cuda or cpu
+    device_bytes: int  # there for this process; on a CPU both are main memory
+    host_bytes: int
+    precision: str  # as asked for, like gradient_checkpointing
+    gradient_checkpointing: bool | str
+    checkpointing: bool  # are activations computed again in the backward pass?
+    halvings: int  # how often each micro-batch is cut in two by tokens
+    tokens: int  # of the largest micro-batch then
+    ratio: float  # the newest measured peak / what was expected; 1: not measured yet
+    expected_bytes: int  # what a measured peak is compared with
+    terms: dict[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryMeasured(Event):
+    """The peak of an attempt, beside what had been expected of it without any correction."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    device: str  # cuda: what torch held there; cpu: all of the process
+    precision: str
+    checkpointing: bool
+    tokens: int  # of the largest micro-batch
+    steps: int  # done by this attempt; the first has no moments yet
+    peak_bytes: int
+    expected_bytes: int
+    whole_process: bool  # not of this run alone: the kernel could not begin the peak anew
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptStarted(Event):
     """A trainer process has loaded the state and is about to step."""
 

@@ -12,7 +12,9 @@ from projections.xids import ACTIONS, XIDS
 UNKNOWN = "unknown"
 
 #: What no further try and no other file cures: a person must mend it, and no file is to blame.
-INCURABLE = ("import_error", "bad_config", "base_missing", "gpu_missing", "weights_damaged")
+INCURABLE = (
+    "import_error", "bad_config", "base_missing", "gpu_missing", "weights_damaged", "memory_too_small",
+)  # fmt: skip
 
 #: Ends that others brought about: of the file they say little.
 FOREIGN = ("process_killed", "stopped")
@@ -124,6 +126,11 @@ MEANINGS: dict[str, Meaning] = {
         "the version that the run begins with is damaged or gone",
         "Put the version's folder back from a backup; it is tried again by itself. "
         "Or `evertrain stop`, restore another version, and `evertrain resume`.",
+    ),
+    "memory_too_small": Meaning(
+        "not even the least memory that the run needs is there",
+        "End other programs; it is tried again by itself. Or `evertrain stop`, lower max_length or set "
+        "precision to pure_bf16 in config.json, and `evertrain resume`.",
     ),
     "refused": Meaning(
         "it found something it must not train with, and says what",

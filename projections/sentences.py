@@ -34,6 +34,8 @@ from events.types import (
     FileValidated,
     FixedSetChecked,
     JobFailed,
+    MemoryMeasured,
+    MemoryPlanned,
     MicroBatchHalved,
     MoveRequested,
     PhaseEntered,
@@ -121,6 +123,15 @@ def _training(event: Event) -> str:
                 + (", its rate falls to almost nothing" if e.decays else "")
                 + (f", {count(excluded)} rows left out: they stand in the fixed set" if excluded else "")
             )
+        case MemoryPlanned(checkpointing=again, halvings=halvings, terms=terms):
+            low, expected, high = (sum(sizes) for sizes in zip(*terms.values(), strict=True))
+            return (
+                f"{size(expected)} expected, {size(low)} to {size(high)}; activations "
+                + ("computed again" if again else "kept")
+                + (f", micro-batches in {count(2**halvings)} parts" if halvings else "")
+            )
+        case MemoryMeasured(peak_bytes=peak, expected_bytes=expected):
+            return f"peak {size(peak)}, {size(expected)} were expected"
         case AttemptStarted(attempt=attempt, device=device):
             return f"attempt {attempt} on {device}"
         case StepsCompleted(first_global_step=first, n=n, columns=columns):

@@ -27,6 +27,8 @@ def value(hint: Any, field: str) -> Any:
         return {"key": (1, 2)}
     if field == "lengths":
         return {"p50": 3, "max": None}
+    if field == "terms":
+        return {"weights": (1, 2, 3)}
     if field == "columns":
         return {"loss": [1.5, math.nan, None, math.inf, -math.inf], "tokens": [1, 2, 3, 4, 5]}
     if origin is dict:

@@ -7,7 +7,7 @@ import typer
 from core.cli.terms import FAILED, JsonOption, WorkspaceOption, show
 
 if TYPE_CHECKING:
-    from core.decide.memory import Term
+    from core.decide.memory import Choice, Term
 
 MARKS = {"ok": "ok     ", "warn": "warn   ", "problem": "PROBLEM"}
 
@@ -18,10 +18,17 @@ def register(app: typer.Typer) -> None:
 
 def doctor(
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The monitor's port.")] = 8080,
+    gpu_selftest: Annotated[
+        bool, typer.Option("--gpu-selftest", help="Try the fast paths on the CUDA card instead: a minute.")
+    ] = False,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Examine machine, software, workspace, settings and base model; each finding with its remedy."""
+    if gpu_selftest:
+        from core.cli.selftest import selftest
+
+        return selftest(workspace, as_json)
     from dataclasses import asdict
 
     from core.doctor.examination import examine
@@ -33,7 +40,8 @@ def doctor(
     document = {
         "ok": fit,
         "findings": [asdict(finding) for finding in found.findings],
-        "memory_bytes": {term.name: _sizes(term) for term in found.terms},
+        "memory_bytes": {term.name: _sizes(term) for term in found.memory.terms} if found.memory else {},
+        "training": _chosen(found.memory) if found.memory else {},
     }
     show(document, as_json, _lines)
     if not fit:
@@ -42,6 +50,16 @@ def doctor(
 
 def _sizes(term: "Term") -> dict[str, int]:
     return {"low": term.low, "expected": term.expected, "high": term.high}
+
+
+def _chosen(chosen: "Choice") -> dict[str, Any]:
+    """What the trainer would choose on this machine."""
+    return {
+        "gradient_checkpointing": chosen.checkpointing,
+        "parts_of_a_micro_batch": 2**chosen.halvings,
+        "tokens_of_a_part": chosen.tokens,
+        "corrected_by": chosen.ratio,
+    }
 
 
 def _lines(document: dict[str, Any]) -> str:

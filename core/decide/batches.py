@@ -7,7 +7,7 @@ ever stored but the position, so to resume is to count.
 import hashlib
 from bisect import bisect_right, insort
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +145,19 @@ def pack(rows: Rows, lengths: NDArray[np.int64], capacity: int) -> list[list[int
     return windows
 
 
+def halves(rows: Rows, lengths: NDArray[np.int64], times: int) -> tuple[Rows, ...]:
+    """A micro-batch cut in two by tokens, and each part again, `times` over: the same rows in the same order.
+
+    `lengths` int64[rows of the store] in tokens. A single row stays whole, so there may be fewer than
+    2 ** times parts; none is empty.
+    """
+    if times <= 0 or len(rows) < 2:
+        return (rows,)
+    ends = np.cumsum(lengths[rows])
+    cut = 1 + int(np.argmin(np.maximum(ends[:-1], ends[-1] - ends[:-1])))
+    return halves(rows[:cut], lengths, times - 1) + halves(rows[cut:], lengths, times - 1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """Every optimizer step of a run, flat: rows in order of training, cut into micro-batches and steps."""
@@ -216,6 +229,23 @@ def plan(
     return Plan(flat, micro_ends, ends, digest.hexdigest())
 
 
+def cut(made: Plan, lengths: NDArray[np.int64], times: int) -> Plan:
+    """The same plan with each micro-batch halved so often: the same steps of the same rows, and its hash."""
+    if not times:
+        return made
+    parts = [[halves(micro, lengths, times) for micro in step] for step in made.steps(1)]
+    ends = np.cumsum([len(part) for step in parts for micro in step for part in micro])
+    step_ends = np.cumsum([sum(map(len, step)) for step in parts])
+    return replace(made, micro_ends=ends.astype(np.int64), step_ends=step_ends.astype(np.int64))
+
+
+def largest(made: Plan, lengths: NDArray[np.int64], times: int) -> int:
+    """Tokens of the largest micro-batch after so many halvings."""
+    finer = cut(made, lengths, times)
+    tokens = np.append(0, np.cumsum(lengths[finer.rows]))[np.append(0, finer.micro_ends)]
+    return int(np.diff(tokens).max(initial=0))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """A file under its settings: what is trained when, and what is only measured."""
@@ -224,6 +254,11 @@ class Layout:
     train_rows: Rows  # one epoch's, ascending
     holdout_rows: Rows  # what an evaluation reads: one of each content, ascending
     excluded_rows: int = 0  # neither: they stand in the fixed validation set
+    halvings: int = 0  # of every micro-batch, so that it fits into memory
+
+    def halved(self, lengths: NDArray[np.int64], times: int) -> "Layout":
+        """The same with smaller micro-batches."""
+        return replace(self, plan=cut(self.plan, lengths, times), halvings=times)
 
 
 def lay_out(

@@ -44,6 +44,7 @@ EXCEPTIONS = {
     "BaseUnusable": "base_missing",
     "DeviceGone": "gpu_missing",
     "WeightsDamaged": "weights_damaged",
+    "MemoryTooSmall": "memory_too_small",
     "Refused": "refused",
     "BaseRefused": "refused",
     "LogUnreadable": "log_error",

@@ -5,9 +5,7 @@ How often those of a step are halved follows from the log alone, so that a step 
 
 from collections.abc import Mapping
 
-import numpy as np
-
-from core.decide.batches import Rows, Step
+from core.decide.batches import Rows, Step, halves
 
 MOST = 3  # times: an eighth of what was asked for
 
@@ -22,14 +20,4 @@ def halved(micro_batches: Step, lengths: Rows, times: int) -> Step:
 
     Rows stay whole, so each cut comes as near to the middle as they allow; one row alone is not cut.
     """
-    for _ in range(times):
-        micro_batches = tuple(half for rows in micro_batches for half in _halves(rows, lengths))
-    return micro_batches
-
-
-def _halves(rows: Rows, lengths: Rows) -> tuple[Rows, ...]:
-    if len(rows) < 2:
-        return (rows,)
-    ends = np.cumsum(lengths[rows])
-    cut = int(np.argmin(np.abs(2 * ends[:-1] - ends[-1]))) + 1
-    return rows[:cut], rows[cut:]
+    return tuple(part for rows in micro_batches for part in halves(rows, lengths, times))

@@ -3,15 +3,17 @@
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import reduce
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from core import gpu
-from core.decide.memory import Term, estimate
+from core.decide.memory import Choice, Room
 from core.doctor import machine, model, place, software
 from core.doctor.finding import OK, PROBLEM, WARN, Finding, Patient
-from core.model.estimate import describe, device
+from core.model.estimate import Description, card_bytes, describe, device
 from core.model.refusal import BaseRefused
 from core.settings import Settings
 
@@ -27,10 +29,10 @@ CHECKS = (
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """The findings in the order of CHECKS; the memory's terms where the base could be read."""
+    """The findings in the order of CHECKS; how a run would be trained where the base could be read."""
 
     findings: list[Finding]
-    terms: list[Term]
+    memory: Choice | None
 
 
 def examine(workspace: "Workspace", port: int) -> Examination:
@@ -52,28 +54,33 @@ def examine(workspace: "Workspace", port: int) -> Examination:
     if made:
         findings.append(model.config(workspace.config))
     computes_on, cards = device(), gpu.gpus()
-    terms: list[Term] = []
+    described: Description | None = None
     if patient.base is not None:
-        finding, terms = _base(patient, computes_on)
+        finding, described = _base(patient.base)
         findings.append(finding)
     findings.append(machine.gpu(cards, gpu.driver_version(), computes_on))
     main = psutil.virtual_memory()
     findings.append(machine.ram(main.available, main.total))
-    if terms:
-        card = max((c["memory_total_bytes"] or 0 for c in cards), default=0)
-        findings.append(model.memory(terms, computes_on, card, main.total))
-    return Examination(findings, terms)
+    chosen: Choice | None = None
+    if described is not None:
+        whole = card_bytes() if computes_on == "cuda" else main.total
+        room = Room(computes_on, whole, main.total)
+        finding, chosen = model.memory(described.dimensions, patient.settings, room, patient.measured)
+        findings.append(finding)
+    return Examination(findings, chosen)
 
 
 def _read(patient: Patient) -> Patient:
     """What the log says: the settings in force, the base, the newest fact."""
     from core.config import ConfigInvalid, parse
     from core.logbook import open_log
-    from events.types import ConfigChanged, WorkspaceCreated
+    from events.types import ConfigChanged, MemoryMeasured, WorkspaceCreated
+    from projections import memory
 
     log = open_log(patient.workspace, "cli")
     try:
         created, changed, last = log.newest(WorkspaceCreated), log.newest(ConfigChanged), log.get(log.head())
+        measured = reduce(memory.apply, log.read(types=(MemoryMeasured,)), memory.EMPTY)
     finally:
         log.close()
     if changed is not None and isinstance(changed.event, ConfigChanged):
@@ -83,6 +90,7 @@ def _read(patient: Patient) -> Patient:
             patient = replace(patient, settings=Settings())
     if created is not None and isinstance(created.event, WorkspaceCreated):
         patient = replace(patient, base=patient.workspace.root / created.event.base_model)
+    patient = replace(patient, measured=measured)
     if last is not None:
         patient = replace(patient, newest=datetime.fromtimestamp(last.at / 1e6, UTC))
     return patient
@@ -98,19 +106,10 @@ def _place(patient: Patient, made: bool) -> list[Finding]:
     return [*findings, place.disk(space.free, space.total, patient.settings)]
 
 
-def _base(patient: Patient, computes_on: str) -> tuple[Finding, list[Term]]:
-    assert patient.base is not None
-    settings = patient.settings
+def _base(base: Path) -> tuple[Finding, Description | None]:
     try:
-        found = describe(patient.base)
+        found = describe(base)
     except BaseRefused as error:
         remedy = "copy the base model back; its hash is in the log's first fact"
-        return Finding("base_model", PROBLEM, str(error), remedy), []
-    terms = estimate(
-        found.dimensions,
-        tokens=settings.batch_size * settings.max_length,
-        precision=settings.precision,
-        checkpointing=settings.gradient_checkpointing,
-        device=computes_on,
-    )
-    return model.base_model(patient.base, found), terms
+        return Finding("base_model", PROBLEM, str(error), remedy), None
+    return model.base_model(base, found), found

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.settings import Settings
+from projections.memory import EMPTY, Memory
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +33,7 @@ class Patient:
     settings: Settings
     base: Path | None = None
     newest: "datetime | None" = None    # UTC of the last fact
+    measured: Memory = EMPTY    # peaks of the runs
 
     @property
     def folder(self) -> Path:

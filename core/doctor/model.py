@@ -3,11 +3,24 @@
 from pathlib import Path
 
 from core.config import ConfigInvalid, load
-from core.decide.memory import GIB, Term, total
+from core.decide.memory import (
+    GIB,
+    Choice,
+    Dimensions,
+    Room,
+    capacity,
+    cards,
+    choose,
+    lacks,
+    total,
+    words,
+)
 from core.doctor.finding import OK, PROBLEM, WARN, Finding
 from core.intake.base import BaseUnusable
 from core.intake.template import Renderer
 from core.model.estimate import Description
+from core.settings import Settings
+from projections.memory import Memory
 
 
 def config(path: Path) -> Finding:
@@ -52,21 +65,53 @@ def base_model(folder: Path, found: Description) -> Finding:
     return Finding("base_model", OK, "; ".join(detail))
 
 
-def memory(terms: list[Term], device: str, device_bytes: int, host_bytes: int) -> Finding:
-    """The sum against what there is: `device_bytes` of the card, `host_bytes` of main memory."""
-    fits = [(total(terms, host=False), device_bytes), (total(terms, host=True), host_bytes)]
-    if device == "cpu":     # one memory for all
-        fits = [(total(terms), host_bytes)]
-    detail = "; ".join(f"{term.name} {span(term)}" for term in (*terms, total(terms)))
-    detail = f"GiB low/expected/high: {detail}"
+def memory(
+    dimensions: Dimensions, settings: Settings, room: Room, measured: Memory
+) -> tuple[Finding, Choice]:
+    """The sum that a run takes against what there is, as the trainer will choose; and on which cards."""
+
+    def ratio(checkpointing: bool, tokens: int) -> float:
+        return measured.ratio(room.device, settings.precision, checkpointing, tokens)
+
+    chosen = choose(dimensions, settings, room, lambda times: capacity(settings, times), ratio)
+    there = "the card" if room.device == "cuda" else "main memory"
+    detail = [
+        words(chosen.terms, chosen.ratio),
+        f"{there} has {room.device_bytes / GIB:.1f} GiB",
+        how(chosen),
+        on_cards(dimensions, settings),
+    ]
+    if not dimensions.known:
+        detail.append("activations of this kind of model are guessed until the first run has been measured")
+    told = "; ".join(detail)
     remedy = "lower batch_size, then max_length; or gradient_checkpointing true, precision pure_bf16"
-    if any(term.low > there for term, there in fits):
-        return Finding("memory", PROBLEM, f"it cannot fit. {detail}", remedy)
-    if any(term.high > there for term, there in fits):
-        return Finding("memory", WARN, f"it may not fit. {detail}", remedy)
-    return Finding("memory", OK, detail)
+    if lacks(chosen.terms, room, "low"):
+        return Finding("memory", PROBLEM, f"it cannot fit: {told}", remedy), chosen
+    if lacks(chosen.terms, room, "high", ratio=chosen.ratio):
+        return Finding("memory", WARN, f"it may not fit: {told}", remedy), chosen
+    return Finding("memory", OK, told), chosen
 
 
-def span(term: Term) -> str:
-    """`low/expected/high` in GiB."""
-    return "/".join(f"{size / GIB:.2f}" for size in (term.low, term.expected, term.high))
+def how(chosen: Choice) -> str:
+    """What makes it fit."""
+    activations = "computed again" if chosen.checkpointing else "kept"
+    parts = f", each in {2**chosen.halvings} parts" if chosen.halvings else ""
+    return f"activations {activations}, micro-batches of {chosen.tokens:,} tokens{parts}"
+
+
+def on_cards(dimensions: Dimensions, settings: Settings) -> str:
+    """Which CUDA cards suffice, also for who has none yet."""
+    kinds: dict[str, list[int]] = {}
+    fitting = cards(dimensions, settings)
+    for size, chosen in fitting.items():
+        kinds.setdefault(how(chosen), []).append(size)
+    weights = "bf16 weights" if settings.precision == "pure_bf16" else "fp32 master weights"
+    if not fitting:
+        return f"no single CUDA card suffices with {weights}"
+    smallest = next(iter(fitting.values()))
+    sums = total(smallest.terms, host=False)
+    return (
+        f"CUDA cards that suffice with {weights}: "
+        + "; ".join(f"{', '.join(map(str, sizes))} GB with {kind}" for kind, sizes in kinds.items())
+        + f" (on the smallest {sums.expected / GIB:.2f} GiB, at most {sums.high / GIB:.2f})"
+    )

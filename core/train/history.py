@@ -9,6 +9,7 @@ from events.log import Log
 from events.types import (
     AttemptStarted,
     CheckpointSaved,
+    MemoryPlanned,
     MicroBatchHalved,
     Recorded,
     StepsCompleted,
@@ -16,7 +17,10 @@ from events.types import (
     TrainingStarted,
 )
 
-KINDS = (TrainingStarted, AttemptStarted, StepsCompleted, StepSkipped, MicroBatchHalved, CheckpointSaved)
+KINDS = (
+    TrainingStarted, MemoryPlanned, MicroBatchHalved, AttemptStarted, StepsCompleted, StepSkipped,
+    CheckpointSaved,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class History:
     """The steps of one run that follow one another, as they count: what was done again counts once."""
 
     starts: list[TrainingStarted]  # the first is where these steps begin
+    plans: list[MemoryPlanned | None]  # what each was trained with; None: told by no fact in those days
     began: int  # its seq
     attempts: dict[int, AttemptStarted] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
@@ -78,7 +83,11 @@ def read(log: Log, run: str) -> History:
     first = len(starts) - 1
     while first and _goes_on(starts[first - 1], starts[first], saved):
         first -= 1
-    known = History([_start(fact) for fact in starts[first:]], starts[first].seq)
+    known = History(
+        [_start(fact) for fact in starts[first:]],
+        [_planned(facts, end) for end in (*starts[first + 1 :], None)],
+        starts[first].seq,
+    )
     for fact in facts:
         if isinstance(fact.event, MicroBatchHalved):  # holds for the steps of every start after it
             known.halvings[fact.event.step] = fact.event.halvings
@@ -98,6 +107,15 @@ def _goes_on(before: Recorded, later: Recorded, saved: list[Recorded]) -> bool:
         and (point.path, point.step, point.global_step) == (start.checkpoint, start.step, start.global_step)
         for fact in saved
     )
+
+
+def _planned(facts: list[Recorded], end: Recorded | None) -> MemoryPlanned | None:
+    """The newest plan before the next start: made for this start, or an earlier one that was kept."""
+    found = None
+    for fact in facts if end is None else facts[: facts.index(end)]:
+        if isinstance(fact.event, MemoryPlanned):
+            found = fact.event
+    return found
 
 
 def _start(fact: Recorded) -> TrainingStarted:

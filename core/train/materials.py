@@ -56,7 +56,7 @@ class Materials:
 
     # -- rows -------------------------------------------------------------------------------------
 
-    def steps(self, start: TrainingStarted) -> Steps | Difference:
+    def steps(self, start: TrainingStarted, halvings: int) -> Steps | Difference:
         """Tokens written again and the plan made of them; or what differs from then already."""
         try:
             settings = parse(start.config)
@@ -87,7 +87,8 @@ class Materials:
         )
         if layout.plan.sha256 != start.plan_sha256:
             return Difference("plan", start.plan_sha256, layout.plan.sha256)
-        return Steps(store, layout.plan, settings, penalised(settings, self._base), start.decays)
+        cut = layout.halved(store.lengths, halvings)
+        return Steps(store, cut.plan, settings, penalised(settings, self._base), start.decays)
 
     def _tokens(self, path: Path, sha256: str, settings: Settings) -> str:
         """The key of the store of these bytes, written in the scratch."""

@@ -14,7 +14,7 @@ from transformers.utils import logging
 from core.settings import Settings
 from core.train import attention, checkpoint, moments
 from core.train.packed import PackedModel
-from core.train.refusals import BaseMissing
+from core.train.refusals import BaseMissing, CannotRecompute
 from core.train.snapshot import Buffer
 
 UNKNOWN = "unknown"  # steps were taken since the last resume point
@@ -47,11 +47,11 @@ class Memory:
 
 def settings_that_build(settings: Settings) -> tuple[Any, ...]:
     """What cannot be changed on a model in memory."""
-    return (settings.precision, settings.gradient_checkpointing)
+    return (settings.precision,)
 
 
 def build(base: Path, settings: Settings) -> Memory:
-    """The base model with a fresh optimizer; on the GPU if there is one.
+    """The base model with a fresh optimizer; on the GPU if there is one. `auto` recomputation is left off.
 
     Master weights are fp32 (bf16 with `pure_bf16`); bf16 autocast over them on a GPU. Refuses any other type
     of parameter, and a model whose packed rows cannot be kept apart.
@@ -74,20 +74,32 @@ def build(base: Path, settings: Settings) -> Memory:
         # out of the file's memory map, into torch's own: the same alignment in every process
         for parameter in network.parameters():
             parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
-    if settings.gradient_checkpointing is True or (
-        settings.gradient_checkpointing == "auto" and device.type == "cuda"
-    ):
-        # renamed within transformers 5: the new name first
-        for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
-            if hasattr(network, name):
-                getattr(network, name)({"use_reentrant": False})
-                break
     half = settings.precision == "bf16" or (settings.precision == "auto" and device.type == "cuda")
     model = PackedModel(network, torch.bfloat16 if half else None)
     memory = Memory(model, moments.adamw(network), attention.choose(model), settings_that_build(settings))
     if set(memory.dtypes) != {str(wanted).removeprefix("torch.")}:
         raise TypeError(f"{base.name}: parameters are {memory.dtypes}, {wanted} was asked for")
+    recompute(memory, settings.gradient_checkpointing is True)
     return memory
+
+
+def recompute(memory: Memory, wanted: bool) -> None:
+    """Compute activations again in the backward pass, or keep them: the same bits, other memory and time."""
+    network = memory.model.network
+    # renamed within transformers 5: the new name first
+    names = ("activation_checkpointing", "gradient_checkpointing")
+    name = next(name for name in names if hasattr(network, f"is_{name}"))
+    if wanted == getattr(network, f"is_{name}"):
+        return
+    if not wanted:
+        getattr(network, f"{name}_disable")()
+    elif network.supports_gradient_checkpointing:
+        getattr(network, f"{name}_enable")({"use_reentrant": False})
+    else:
+        raise CannotRecompute(
+            f"{type(network).__name__} cannot compute its activations again: set gradient_checkpointing to "
+            "false, and max_length to less when it does not fit"
+        )
 
 
 def restore(memory: Memory, workspace: Path, path: str) -> None:

@@ -31,6 +31,14 @@ class PlanDiffers(Refused):
     """The batches of the file are not those that the run was started with."""
 
 
+class CannotRecompute(Refused):
+    """This kind of model has no gradient checkpointing."""
+
+
+class MemoryTooSmall(Refused):
+    """Not even the least that the run needs is there."""
+
+
 class BaseMissing(Refused):
     """The base model's files are not there, or no longer what they were."""
 

@@ -20,7 +20,8 @@ from core.train import checkpoint, history
 from core.train.comparison import Comparison, Difference
 from core.train.history import History, Leg
 from core.train.materials import Materials, Progress
-from core.train.memory import Memory, settings_that_build
+from core.train.memory import Memory, recompute, settings_that_build
+from core.train.planning import Way, way_of
 from core.train.refusals import NonFinite, Unreproducible
 from core.train.steps import Steps
 from core.train.surroundings import device_name, software
@@ -123,13 +124,14 @@ class _Rerun:
     def outcome(self, version: Version) -> Outcome:
         first, threads = self._known.first, torch.get_num_threads()
         outcome = Outcome(first.checkpoint or first.weights, first.step + 1, first.steps_planned)
-        made: list[Steps] = []
-        for start in self._known.starts:
-            steps = self._materials.steps(start)
+        made: list[tuple[Steps, Way]] = []
+        for start, planned in zip(self._known.starts, self._known.plans, strict=True):
+            way = way_of(planned, start.config["gradient_checkpointing"])
+            steps = self._materials.steps(start, way.halvings)
             if isinstance(steps, Difference):
                 outcome.first = steps
                 return outcome
-            made.append(replace(steps, halvings=self._known.halvings))
+            made.append((replace(steps, halvings=self._known.halvings), way))
         try:
             memory = self._train(made, outcome)
         finally:
@@ -143,17 +145,18 @@ class _Rerun:
             outcome.hashes[checkpoint.MOMENTS] = (end.moments_sha256, saved.moments_sha256)
         return outcome
 
-    def _train(self, made: list[Steps], outcome: Outcome) -> Memory:
+    def _train(self, made: list[tuple[Steps, Way]], outcome: Outcome) -> Memory:
         """Every leg, until one goes wrong in a way that it did not then."""
         memory: Memory | None = None
         for leg in self._known.legs():
             if leg.threads is not None:
                 torch.set_num_threads(leg.threads)
-            steps = made[leg.start]
+            steps, way = made[leg.start]
             if memory is None:
                 memory = self._materials.memory(self._known.first, self._known.began, steps.settings)
             elif memory.built_for != settings_that_build(steps.settings):
                 memory = self._materials.built_anew(memory, steps.settings)
+            recompute(memory, way.checkpointing)
             found = _surroundings(self._known, leg, memory)
             for name in found.keys() - outcome.surroundings.keys():
                 then, now = found[name]

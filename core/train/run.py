@@ -133,6 +133,11 @@ class Attempt:
                 continue  # somebody took the request back while we saved: look again, go on
 
     @property
+    def step(self) -> int:
+        """Steps of the run that are done."""
+        return self._place.step
+
+    @property
     def _run(self) -> Run:
         """The run as the log has it now."""
         return self._follower.catch_up().run.runs[self._place.run]
@@ -149,7 +154,6 @@ class Attempt:
             folder=self._workspace.temporary,
             after_step=self._after_step,
             moved=lambda: self._recorder.progress("step", self._place.step),
-            before_update=self._saves.settle,
             halved=self._halved,
         )
 

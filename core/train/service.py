@@ -2,19 +2,23 @@
 
 import os
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from core import config
-from core.decide.batches import Layout, lay_out
+from core.decide.batches import Layout, largest, lay_out
+from core.decide.memory import Room
 from core.intake.template import Renderer
 from core.intake.tokens import StoreDamaged, TokenStore
 from core.intake.validate import examine
 from core.settings import Settings
 from core.train import checkpoint, points
-from core.train.memory import Memory
+from core.train.memory import Memory, recompute
 from core.train.penalties import penalised
+from core.train.planning import Peak, plan_for, room_here
 from core.train.record import Recorder
 from core.train.refusals import DeviceGone, NothingToResume, PlanDiffers
 from core.train.run import Attempt
@@ -35,10 +39,16 @@ class Service:
     """One trainer process: keeps the model loaded from run to run."""
 
     def __init__(
-        self, workspace: Workspace, log: Log, follower: Follower, recorder: Recorder, stop: Stop
+        self,
+        workspace: Workspace,
+        log: Log,
+        follower: Follower,
+        recorder: Recorder,
+        stop: Stop,
+        room: Callable[[], Room] = room_here,
     ) -> None:
         self._workspace, self._log, self._follower = workspace, log, follower
-        self._recorder, self._stop = recorder, stop
+        self._recorder, self._stop, self._room = recorder, stop, room
         self._memory: Memory | None = None
 
     def work(self, idle_seconds: float) -> None:
@@ -71,10 +81,17 @@ class Service:
         stay_on_device(self._log)
         loaded, self._memory = self._memory, None  # after an error nothing in memory is trusted
         with listening(lambda: self._recorder.progress("load", None)):
+            way = plan_for(
+                self._recorder, self._follower.state, run, self._base, settings,
+                partial(largest, layout.plan, store.lengths), self._room,
+            )  # fmt: skip
             self._memory, position = points.load(
                 self._workspace, self._recorder, loaded, self._follower.state, run, self._base, settings
             )
-        return Attempt(
+            recompute(self._memory, way.checkpointing)
+        planned = self._follower.catch_up().memory.plans.get(run.id)
+        layout, peak = layout.halved(store.lengths, way.halvings), Peak()
+        attempt = Attempt(
             self._workspace,
             self._log,
             self._follower,
@@ -87,7 +104,12 @@ class Service:
             settings=settings,
             penalties=penalised(settings, self._base),
             fixed=fixed,
-        ).execute(time.monotonic() - began)
+        )
+        outcome = attempt.execute(time.monotonic() - began)
+        state = self._follower.catch_up()
+        if (measured := peak.measured(run.id, planned, state, attempt.step - position.step)) is not None:
+            self._recorder.append(measured)
+        return outcome
 
     # -- rows -------------------------------------------------------------------------------------
 

@@ -40,14 +40,13 @@ class Steps:
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
-        before_update: Callable[[], None] = lambda: None,
         halved: Halved | None = None,
     ) -> None:
         """Train what comes after step `done` (`global_step` for ever), until `after_step` says no or it ends.
 
-        `folder` is for what libraries might write; `moved` and `before_update` are as in StepTrainer. With
-        `halved`, which is told, micro-batches that do not fit into memory become smaller; without, that is an
-        error. Raises NonFinite, DoesNotFit.
+        `folder` is for what libraries might write; `moved` as in StepTrainer. With `halved`, which is told,
+        micro-batches that do not fit into memory become smaller; without, that is an error. Raises NonFinite,
+        DoesNotFit.
         """
 
         def halve(work: Work, shortage: Shortage) -> Work:
@@ -63,7 +62,6 @@ class Steps:
             folder=folder,
             after_step=after_step,
             moved=moved,
-            before_update=before_update,
             halve=None if halved is None else halve,
         ).train()
 

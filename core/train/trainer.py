@@ -69,6 +69,11 @@ class Figures:
         return self.trained_tokens > 0
 
 
+def shortest(value: float) -> float:
+    """The same float32 in as few digits as tell it apart: a log keeps years of them."""
+    return float(str(np.float32(value)))
+
+
 def seed_all(seed: int, global_step: int) -> None:
     """Every generator there is, as step `global_step` finds it."""
     mixed = seed_of(seed, global_step)
@@ -102,9 +107,8 @@ class _Queue(Iterable[dict[str, Work]]):
 class StepTrainer(Trainer):  # type: ignore[misc]
     """One run's steps. `after_step` hears the figures of each and says whether to go on.
 
-    `moved` is called after each micro-batch: a step of many of them is no hang. `before_update` returns when
-    weights and moments may change: only the optimizer, right after it, changes them. `halve` gives a step
-    that did not fit into memory in smaller micro-batches; without it, and for other errors, they go on.
+    `moved` is called after each micro-batch: a step of many of them is no hang. `halve` gives a step that did
+    not fit into memory in smaller micro-batches; without it, and for other errors, they go on.
     """
 
     def __init__(
@@ -118,7 +122,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
-        before_update: Callable[[], None] = lambda: None,
         halve: Callable[[Work, Shortage], Work] | None = None,
     ) -> None:
         arguments = TrainingArguments(
@@ -147,7 +150,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
-        self._moved, self._before_update, self._halve = moved, before_update, halve
+        self._moved, self._halve = moved, halve
         self._batch: Batch | None = None  # in work
         self._began = time.perf_counter()
         self._non_finite = 0
@@ -175,7 +178,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
                 work.step, work.global_step, math.nan, math.nan, work.learning_rate, tokens, 0, work.rows,
                 work.row_digest, 0.0, empty_windows=len(work.batches),
             )  # fmt: skip
-            self._before_update()
             return torch.zeros((), device=self.args.device)
         work, (total, objective, mass) = self._fit(model, work, trained)
         norm = self.accelerator.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
@@ -186,16 +188,16 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.figures = Figures(
             work.step,
             work.global_step,
-            loss_value,
-            norm_value,
-            work.learning_rate,
+            shortest(loss_value),
+            shortest(norm_value),
+            float(f"{work.learning_rate:.6g}"),
             tokens,
             trained,
             work.rows,
             work.row_digest,
             0.0,
-            penalised[0] if biases else None,
-            (penalised[1] / positions if positions else 0.0) if biases else None,
+            shortest(penalised[0]) if biases else None,
+            shortest(penalised[1] / positions if positions else 0.0) if biases else None,
             sum(not len(batch.targets) for batch in work.batches),
         )
         if self.figures.is_finite:
@@ -204,7 +206,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             # AdamW passes over parameters without gradient: weights and moments stay as they are
             model.zero_grad(set_to_none=True)
             self._non_finite += 1
-        self._before_update()
         return total
 
     def _fit(self, model: Any, work: Work, trained: int) -> tuple[Work, tuple[torch.Tensor, ...]]:
@@ -251,7 +252,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         figures = self.figures
         assert figures is not None
         seconds = time.perf_counter() - self._began
-        return replace(figures, seconds=seconds)
+        return replace(figures, seconds=round(seconds, 6))
 
     def judge(self) -> None:
         """Raises NonFinite after too many steps in a row that were not finite."""

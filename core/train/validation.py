@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from core.decide.batches import Layout, Rows, distinct, pack
+from core.decide.batches import Layout, Rows, distinct, halves, pack
 from core.settings import Settings
 from core.train.packed import Batch, PackedModel, Tokens, read_batch
 
@@ -15,11 +15,17 @@ from core.train.packed import Batch, PackedModel, Tokens, read_batch
 class Holdout:
     """Rows of a token store, packed like the training rows: measuring needs no more memory."""
 
-    def __init__(self, store: Tokens, rows: Rows, *, max_length: int, batch_size: int) -> None:
+    def __init__(
+        self, store: Tokens, rows: Rows, *, max_length: int, batch_size: int, halvings: int = 0
+    ) -> None:
         self.rows = len(rows)
         self._store = store
         lengths = np.diff(store.offsets).astype(np.int64)
-        self._windows = [np.array(window) for window in pack(rows, lengths, max_length * batch_size)]
+        self._windows = [
+            part
+            for window in pack(rows, lengths, max_length * batch_size)
+            for part in halves(np.array(window), lengths, halvings)
+        ]
         spans = ((int(store.offsets[row]), int(store.offsets[row + 1])) for row in rows)
         # targets in all rows: what the loss is a mean over
         self.trained_tokens = sum(int(store.labels[begin:end].sum()) for begin, end in spans)
@@ -63,7 +69,13 @@ def sets_of(store: Tokens, layout: Layout, fixed: Tokens | None, settings: Setti
     if fixed is not None:
         parts["fixed"] = (fixed, distinct(fixed.hashes, np.ones(len(fixed.hashes), dtype=np.bool_)))
     return {
-        kind: Holdout(tokens, rows, max_length=settings.max_length, batch_size=settings.batch_size)
+        kind: Holdout(
+            tokens,
+            rows,
+            max_length=settings.max_length,
+            batch_size=settings.batch_size,
+            halvings=layout.halvings,
+        )
         for kind, (tokens, rows) in parts.items()
         if len(rows)
     }

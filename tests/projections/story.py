@@ -40,6 +40,8 @@ from events.types import (
     FileValidated,
     FixedSetChecked,
     JobFailed,
+    MemoryMeasured,
+    MemoryPlanned,
     MicroBatchHalved,
     MoveRequested,
     PauseRequested,
@@ -202,6 +204,7 @@ def rich() -> Tale:
     asked = tale.tell(RetryRequested(sha256=sha("e")))
     tale.tell(FileReopened(sha256=sha("e"), priority="low", request=asked))
     tale.starts("c", "r1")
+    tale.tell(specimen(MemoryPlanned, run="r1"))
     tale.attempts("r1")
     tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", step=0))
     tale.tell(specimen(ValidationMeasured, run="r1", kind="fixed", step=0))
@@ -218,6 +221,7 @@ def rich() -> Tale:
     tale.attempts("r1")
     last = tale.saves("r1", 10)
     tale.ends(TrainingCompleted, "c", "r1", 10, checkpoint=last)
+    tale.tell(specimen(MemoryMeasured, run="r1"))
     tale.publishes("v0001", "c", "r1")
     tale.tell(CheckpointRetired(path="models/current_model/checkpoint-4", reason="beyond checkpoints_keep"))
     tale.tell(CheckpointDeleted(path="models/current_model/checkpoint-4"))

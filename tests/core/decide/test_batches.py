@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from core.decide.batches import (
     Plan,
+    cut,
     digests,
     distinct,
     holdout,
+    largest,
     lay_out,
     mix,
     order,
@@ -264,3 +266,27 @@ def test_a_setting_of_batches_changes_what_is_trained(key: str, value: float) ->
         after.plan.steps_planned,
         after.plan.rows.tolist(),
     )
+
+
+def test_a_plan_with_halved_micro_batches_has_the_same_steps() -> None:
+    settings, hashes, lengths = replace(Settings(), max_length=200), hashes_of(*range(99)), lengths_of(99)
+    whole = lay_out(hashes, lengths, settings, sha256=SHA)
+    halved = whole.halved(lengths, 2)
+
+    assert (whole.plan.sha256, whole.plan.steps_planned) == (halved.plan.sha256, halved.plan.steps_planned)
+    for before, after in zip(whole.plan.steps(1), halved.plan.steps(1), strict=True):
+        assert np.concatenate(before).tolist() == np.concatenate(after).tolist()
+        assert len(before) < len(after)
+        assert all(len(part) for part in after)
+    assert (0, 2) == (whole.halvings, halved.halvings)
+    assert cut(whole.plan, lengths, 0) is whole.plan
+
+
+def test_the_largest_micro_batch_is_known_for_every_halving() -> None:
+    settings, hashes, lengths = replace(Settings(), max_length=200), hashes_of(*range(99)), lengths_of(99)
+    plan = lay_out(hashes, lengths, settings, sha256=SHA).plan
+    found = [largest(plan, lengths, times) for times in range(4)]
+
+    assert found[0] == max(int(lengths[micro].sum()) for step in plan.steps(1) for micro in step)
+    assert found == sorted(found, reverse=True)
+    assert int(lengths[plan.rows].max()) <= found[-1] < found[0]

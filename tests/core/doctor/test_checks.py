@@ -8,16 +8,20 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from pathlib import Path
 
 import pytest
 
-from core.decide.memory import GIB, Term
+from core.decide.memory import GIB, Dimensions, Room, estimate, total
 from core.doctor import machine, model, place, software
 from core.doctor.finding import OK, PROBLEM, WARN
 from core.model.estimate import describe
 from core.settings import Settings
 from db.workspace import Workspace
+from events.types import MemoryMeasured
+from projections.memory import EMPTY, apply
+from tests.facts import recorded, specimen
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 STEADY = (0.05, 0.05)
@@ -205,10 +209,45 @@ def test_a_base_is_described_and_a_missing_tokenizer_is_a_problem(demo_base: Pat
     assert WARN == model.base_model(folder, whole).ok  # plain text alone can be trained
 
 
-def test_the_estimate_is_held_against_the_memory_there_is() -> None:
-    terms = [Term("weights", 2 * GIB, 3 * GIB, 4 * GIB), Term("buffer", GIB, GIB, GIB, host=True)]
-    on_card = [model.memory(terms, "cuda", card * GIB, 8 * GIB).ok for card in (1, 3, 5)]
-    on_host = [model.memory(terms, "cpu", 0, host * GIB).ok for host in (2, 4, 6)]
+def test_the_estimate_is_held_against_the_memory_there_is(demo_base: Path) -> None:
+    small = describe(demo_base).dimensions
+    settings = replace(Settings(), max_length=128, gradient_checkpointing=True)
+    terms = estimate(small, tokens=128, precision="auto", checkpointing=True, device="cpu")
+    least, most = total(terms).low, total(terms).high
+    rooms = [Room("cpu", size, size) for size in (least // 2, (least + most) // 2, most)]
+    found = [model.memory(small, settings, room, EMPTY)[0] for room in rooms]
 
-    assert [PROBLEM, WARN, OK] == on_card
-    assert [PROBLEM, WARN, OK] == on_host
+    assert [PROBLEM, WARN, OK] == [finding.ok for finding in found]
+    assert [True, True, False] == [bool(finding.remedy) for finding in found]
+
+
+def test_the_sum_for_qwen3_is_shown_with_the_cards_that_suffice() -> None:
+    qwen = Dimensions(
+        layers=28, hidden=1024, intermediate=3072, heads=16, kv_heads=8, head_size=128, vocabulary=151_936,
+        tied=True, qk_norm=True, counted=596_049_920,
+    )  # fmt: skip
+    room = Room("cuda", 24 * 10**9, 64 * GIB)
+    finding, chosen = model.memory(qwen, Settings(), room, EMPTY)
+    bare, _ = model.memory(replace(qwen, known=False), Settings(), Room("cpu", 9 * GIB, 9 * GIB), EMPTY)
+
+    assert (OK, True, 0) == (finding.ok, chosen.checkpointing, chosen.halvings)
+    assert "weights 2.22 + gradients 2.22 + moments 4.44" in finding.detail
+    assert " 24 GB with activations computed again" in finding.detail.split("fp32 master weights: ")[1]
+    assert "activations computed again, micro-batches of 4,096 tokens" in finding.detail
+    assert "guessed" in bare.detail and "guessed" not in finding.detail
+    assert "fp32 master weights" in bare.detail
+
+
+def test_a_measured_peak_corrects_what_doctor_expects(demo_base: Path) -> None:
+    small, room = describe(demo_base).dimensions, Room("cpu", 64 * GIB, 64 * GIB)
+    settings = Settings()
+    _, chosen = model.memory(small, settings, room, EMPTY)
+    told = specimen(
+        MemoryMeasured, device="cpu", precision=settings.precision, checkpointing=chosen.checkpointing,
+        tokens=chosen.tokens, steps=9, peak_bytes=150, expected_bytes=100,
+    )  # fmt: skip
+    measured = reduce(apply, recorded([told]), EMPTY)
+    finding, corrected = model.memory(small, settings, room, measured)
+
+    assert (1.0, 1.5) == (chosen.ratio, corrected.ratio)
+    assert "x 1.50 as measured" in finding.detail

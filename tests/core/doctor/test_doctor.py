@@ -126,3 +126,15 @@ def test_the_formula_counts_what_the_files_hold(demo_base: Path) -> None:
     dimensions = describe(demo_base).dimensions
 
     assert dimensions.counted == parameters(replace(dimensions, counted=None))
+
+
+def test_without_a_card_the_self_test_says_so_and_what_to_do(tmp_path: Path, evertrain: Run) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    done = evertrain("doctor", "--gpu-selftest", "--workspace", tmp_path / "none", check=3)
+
+    assert "no CUDA card" in done.stderr
+    assert "evertrain doctor" in done.stderr
+    assert [] == list(tmp_path.iterdir())

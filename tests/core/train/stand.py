@@ -222,17 +222,20 @@ class Stand:
         assert run is not None
         return run
 
-    def train(self, stop: Stop | None = None, idle_seconds: float = 0.0) -> None:
-        """One trainer, in this process."""
+    def train(self, stop: Stop | None = None, idle_seconds: float = 0.0, room: int | None = None) -> None:
+        """One trainer, in this process; `room`: it may have so many bytes."""
+        from core.decide.memory import Room
+        from core.train.planning import room_here
         from core.train.record import Recorder
         from core.train.service import Service
 
         log = open_log(self.workspace, "trainer")
         recorder = Recorder(log, Heartbeat(log, "trainer"))
         try:
-            Service(self.workspace, log, follow(log), recorder, Stop() if stop is None else stop).work(
-                idle_seconds
-            )
+            Service(
+                self.workspace, log, follow(log), recorder, Stop() if stop is None else stop,
+                room_here if room is None else lambda: Room("cpu", room, room),
+            ).work(idle_seconds)  # fmt: skip
         finally:
             recorder.close()
             log.close()

@@ -122,7 +122,7 @@ def test_the_stories_are_what_they_are_meant_to_be(lived: Stand) -> None:
     assert [True, True] == [start.decays for start in known[CHANGED].starts]
     assert [False, False] == [known[name].first.decays for name in (KILLED, PARTED)]
     falling = [known[CHANGED].steps[step].figures["learning_rate"] for step in sorted(known[CHANGED].steps)]
-    assert falling[-1] == pytest.approx(1e-3 / len(falling))
+    assert falling[-1] == pytest.approx(1e-3 / len(falling), rel=1e-5)
     # another run came between: what was done before it does not lead to the version on its own
     assert known[PARTED].first.step > 0
     assert "objective" in known[PLAIN].steps[1].figures
