@@ -141,6 +141,13 @@ class ConsolidateRequested(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DecayRequested(Event):
+    """The next run that begins is to end at almost no learning rate; its `TrainingStarted` answers."""
+
+    STREAM: ClassVar[str] = "control"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupRequested(Event):
     STREAM: ClassVar[str] = "control"
 
@@ -341,6 +348,8 @@ class TrainingStarted(Event):
     fixed_set: str | None = None  # sha256 of the fixed validation set that is measured
     fixed_store: str | None = None  # key of its token store
     excluded_rows: int = 0  # rows of the file that stand in the fixed set: neither trained nor held out
+    decays: bool = False  # with `wsd`: from the peak to almost nothing over the planned steps
+    request: int | None = None  # the DecayRequested that it answers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -411,12 +420,12 @@ class StepsCompleted(Event):
     n: int
     columns: dict[str, list[float | int | None]]
     # loss, grad_norm, learning_rate, tokens, trained_tokens, rows, row_digest, seconds: see core.train;
-    # with logit penalties objective and penalty_mass as well
+    # with logit penalties objective and penalty_mass as well; empty_windows where any has no target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSkipped(Event):
-    """Loss or gradient was not finite: the optimizer did not step."""
+    """Loss or gradient was not finite, or there was nothing to learn: the optimizer did not step."""
 
     STREAM: ClassVar[str] = "run/{run}"
     run: str
@@ -425,6 +434,36 @@ class StepSkipped(Event):
     global_step: int
     loss: float
     grad_norm: float
+    reason: str = "not_finite"  # or "no_targets": none of its rows has a token to learn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroBatchHalved(Event):
+    """A micro-batch did not fit into memory: from this step on each is trained in smaller parts."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    step: int  # the first that is cut so; it is done again from its beginning
+    halvings: int  # times each micro-batch is halved from here on: 1 to 3
+    tokens_before: int  # of the step's largest micro-batch
+    tokens_after: int
+    bytes_asked: int | None  # what was asked for when there was no more, where the error says it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRolledBack(Event):
+    """Several steps in a row were not finite: the run goes on from its last good resume point, once."""
+
+    STREAM: ClassVar[str] = "run/{run}"
+    run: str
+    attempt: int
+    step: int  # where it was
+    global_step: int
+    to_step: int  # where it goes on
+    to_global_step: int
+    checkpoint: str | None  # None: the weights it began with, the base model's or a version's
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

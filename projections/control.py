@@ -10,6 +10,7 @@ from events.types import (
     BackupVerified,
     CleanRequested,
     ConsolidateRequested,
+    DecayRequested,
     DiskCleaned,
     Event,
     FileRemoved,
@@ -31,6 +32,7 @@ from events.types import (
     StopRequested,
     TrainingPaused,
     TrainingSkipped,
+    TrainingStarted,
     TrainingStopped,
     UnpinRequested,
     VersionPinned,
@@ -54,6 +56,7 @@ REQUESTS = (
     PinRequested,
     UnpinRequested,
     ConsolidateRequested,
+    DecayRequested,
     BackupRequested,
     CleanRequested,
 )
@@ -89,6 +92,11 @@ class Control:
         return next((request for request in self.pending if request.type in types), None)
 
     @property
+    def is_asked(self) -> bool:
+        """Somebody waits for what is done soon; a decay waits for a run to begin, which may take days."""
+        return any(request.type != "DecayRequested" for request in self.pending)
+
+    @property
     def may_train(self) -> bool:
         """Nothing is paused or stopped, and nobody asked for it."""
         return self.mode == "running" and self.first("PauseRequested", "StopRequested") is None
@@ -100,7 +108,14 @@ EMPTY = Control()
 def apply(state: Control, recorded: Recorded) -> Control:
     seq = recorded.seq
     match recorded.event:
-        case PauseRequested() | ResumeRequested() | StopRequested() | BackupRequested() | CleanRequested():
+        case (
+            PauseRequested()
+            | ResumeRequested()
+            | StopRequested()
+            | DecayRequested()
+            | BackupRequested()
+            | CleanRequested()
+        ):
             return _ask(state, Request(seq, recorded.actor, type(recorded.event).__name__))
         case SkipRequested(run=run):
             return _ask(state, Request(seq, recorded.actor, "SkipRequested", run=run))
@@ -134,6 +149,7 @@ def apply(state: Control, recorded: Recorded) -> Control:
             return _answer(state, request)
         case (
             VersionPublished(request=int(request))
+            | TrainingStarted(request=int(request))
             | BackupVerified(request=int(request))
             | BackupFailed(request=int(request))
             | DiskCleaned(request=int(request))

@@ -13,6 +13,7 @@ from events.types import (
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -26,8 +27,8 @@ from projections.status import iso
 
 #: What ends a trainer process's work on a run.
 ENDS = (
-    TrainingCompleted, TrainingFailed, TrainingInterrupted, TrainingPaused, TrainingSkipped, TrainingStopped,
-    ProcessCrashed,
+    TrainingCompleted, TrainingFailed, TrainingInterrupted, TrainingPaused, TrainingRolledBack,
+    TrainingSkipped, TrainingStopped, ProcessCrashed,
 )  # fmt: skip
 HISTORY = (TrainingStarted, AttemptStarted, *ENDS)
 

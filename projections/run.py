@@ -9,6 +9,7 @@ from immutables import Map
 from events.types import (
     AttemptStarted,
     CheckpointSaved,
+    MicroBatchHalved,
     PhaseEntered,
     ProcessCrashed,
     Recorded,
@@ -17,6 +18,7 @@ from events.types import (
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -26,7 +28,7 @@ from events.types import (
 from projections.change import replace
 from projections.crashes import FOREIGN, INCURABLE
 
-VERSION = 5
+VERSION = 6
 
 #: How far a try got before step 1, in this order.
 PHASES = ("load", "tokenize", "eval", "step")
@@ -84,6 +86,8 @@ class Run:
     attempt: int = 0  # trainer processes that loaded it, counted for ever
     tries: int = 0  # consecutive ones that got no further than an earlier one
     kills: int = 0  # the same, but ended from outside
+    rollbacks: int = 0  # times it went back because of bad numbers
+    halvings: Map[int, int] = field(default_factory=Map)  # first step → times its micro-batches are halved
     reached: tuple[int, int] = (0, 0)  # furthest (step, phase) of the tries before
     phase: int = 0  # furthest phase of this try
     validations: tuple[Validation, ...] = ()  # hold-out, the newest four
@@ -96,6 +100,7 @@ class Run:
     fixed_set: str | None = None  # sha256
     fixed_store: str | None = None
     excluded_rows: int = 0  # they stand in the fixed set
+    decays: bool = False  # with `wsd`: its learning rate falls to almost nothing
     ended: int | None = None  # seq
     reason: str | None = None
 
@@ -151,6 +156,10 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return replace(state, global_step=global_step)
         case VersionRestored(global_step=global_step):
             return replace(state, global_step=global_step)
+        case MicroBatchHalved(run=run, step=step, halvings=times):
+            return _set(state, run, halvings=state.runs[run].halvings.set(step, times))
+        case TrainingRolledBack() as e:
+            return _rolled_back(state, e)
         case TrainingStopped() as e:
             state = _set(state, e.run, state="stopped", ended=seq, stopped_step=e.step)
             return replace(state, open=None, global_step=e.global_step)
@@ -174,12 +183,13 @@ def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:
         holdout_rows=e.holdout_rows, tokens=e.tokens, trained_tokens=e.trained_tokens,
         plan_sha256=e.plan_sha256, store=e.store, checkpoint=e.checkpoint, parent=e.parent, config=e.config,
         config_sha256=e.config_sha256, weights=e.weights, fixed_set=e.fixed_set, fixed_store=e.fixed_store,
-        excluded_rows=e.excluded_rows,
+        excluded_rows=e.excluded_rows, decays=e.decays,
     )  # fmt: skip
     if known is not None:
         run = replace(
-            run, attempt=known.attempt, reached=known.reached, validations=known.validations,
-            first_validation=known.first_validation, lowest=known.lowest,
+            run, attempt=known.attempt, rollbacks=known.rollbacks, halvings=known.halvings,
+            reached=known.reached, validations=known.validations, first_validation=known.first_validation,
+            lowest=known.lowest,
         )  # fmt: skip
         if known.fixed_set == e.fixed_set:  # losses on other rows say nothing of these
             run = replace(run, fixed=known.fixed, best=known.best)
@@ -194,6 +204,15 @@ def _crashed(state: Runs, run: str, e: ProcessCrashed) -> Runs:
     if e.category in FOREIGN:
         return _set(state, run, kills=known.kills + 1, phase=0)
     return _set(state, run, tries=known.tries + 1, phase=0)
+
+
+def _rolled_back(state: Runs, e: TrainingRolledBack) -> Runs:
+    """What was measured beyond the point it goes back to may be wrong, and is measured again."""
+    known = state.runs[e.run]
+    kept = tuple(validation for validation in known.validations if validation.step <= e.to_step)
+    fixed = known.fixed if known.fixed is not None and known.fixed.step <= e.to_step else None
+    state = _set(state, e.run, rollbacks=known.rollbacks + 1, validations=kept, fixed=fixed)
+    return replace(state, global_step=e.to_global_step)
 
 
 def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:

@@ -36,6 +36,7 @@ from events.types import (
     JobFailed,
     MemoryMeasured,
     MemoryPlanned,
+    MicroBatchHalved,
     MoveRequested,
     PhaseEntered,
     PinRequested,
@@ -53,10 +54,12 @@ from events.types import (
     ServiceResumed,
     ServiceStopped,
     StepsCompleted,
+    StepSkipped,
     TrainingCompleted,
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -113,10 +116,11 @@ def say(event: Event, state: State) -> str:
 
 def _training(event: Event) -> str:
     match event:
-        case TrainingStarted(file=name, steps_planned=planned, step=step, excluded_rows=excluded):
+        case TrainingStarted(file=name, steps_planned=planned, step=step, excluded_rows=excluded) as e:
             return (
                 f"{name}, {count(planned)} steps"
                 + (f", going on after {count(step)}" if step else "")
+                + (", its rate falls to almost nothing" if e.decays else "")
                 + (f", {count(excluded)} rows left out: they stand in the fixed set" if excluded else "")
             )
         case MemoryPlanned(checkpointing=again, halvings=halvings, terms=terms):
@@ -142,6 +146,14 @@ def _training(event: Event) -> str:
             return f"{count(steps)} steps, loss {figure(loss)}"
         case TrainingFailed(reason=reason):
             return reason
+        case StepSkipped(global_step=step, reason="no_targets"):
+            return f"step {count(step)}: its rows have no token to learn"
+        case StepSkipped(global_step=step):
+            return f"step {count(step)}: loss or gradient was not finite"
+        case MicroBatchHalved(step=step, tokens_before=before, tokens_after=after):
+            return f"from step {count(step)} on {count(after)} instead of {count(before)} tokens at a time"
+        case TrainingRolledBack(step=step, to_step=back, reason=reason):
+            return f"from step {count(step)} back to {count(back)}: {reason}"
         case (
             TrainingPaused(global_step=step)
             | TrainingStopped(global_step=step)

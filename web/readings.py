@@ -27,6 +27,7 @@ from events.types import (
     FileRemoved,
     FileReprioritized,
     JobFailed,
+    MicroBatchHalved,
     MoveRequested,
     PauseRequested,
     PinRequested,
@@ -49,6 +50,7 @@ from events.types import (
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -73,10 +75,11 @@ PLACES = 240  # of the chart of free space
 NOTABLE: tuple[type[Event], ...] = (
     AlertCleared, AlertRaised, BackupDamaged, BackupFailed, BackupVerified, CheckpointQuarantined,
     CheckpointSaved, ConfigChanged, ConfigRefused, DiskCleaned, DriftCleared, DriftFound, FileDuplicate,
-    FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed, PauseRequested, ProcessCrashed,
-    ProcessHung, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed, ServiceStopped,
-    SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted, TrainingPaused,
-    TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished, VersionRestored, WorkspaceCreated,
+    FileQueued, FileRejected, FileRemoved, FileReprioritized, JobFailed, MicroBatchHalved, PauseRequested,
+    ProcessCrashed, ProcessHung, RequestRefused, ResumeRequested, ServicePaused, ServiceResumed,
+    ServiceStopped, SkipRequested, StopRequested, TrainingCompleted, TrainingFailed, TrainingInterrupted,
+    TrainingPaused, TrainingRolledBack, TrainingSkipped, TrainingStarted, TrainingStopped, VersionPublished,
+    VersionRestored, WorkspaceCreated,
 )  # fmt: skip
 NOTABLE_SHOWN = 8
 #: Which requests a page shows.

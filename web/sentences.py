@@ -17,6 +17,7 @@ from events.types import (
     Recorded,
     TrainingCompleted,
     TrainingFailed,
+    TrainingRolledBack,
     VersionPublished,
     VersionRestored,
 )
@@ -26,7 +27,7 @@ from projections.sentences import say
 
 BAD = (
     TrainingFailed, ProcessCrashed, ProcessHung, JobFailed, FileRejected, CheckpointQuarantined, DriftFound,
-    BackupFailed, BackupDamaged,
+    BackupFailed, BackupDamaged, TrainingRolledBack,
 )  # fmt: skip
 GOOD = (TrainingCompleted, VersionPublished, VersionRestored, BackupVerified)
 

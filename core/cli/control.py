@@ -1,4 +1,4 @@
-"""status, pause, resume, skip, stop: how it stands, and what should happen."""
+"""status, pause, resume, skip, stop, decay: how it stands, and what should happen."""
 
 from typing import Annotated, Any
 
@@ -13,8 +13,8 @@ TimeoutOption = Annotated[float, typer.Option("--timeout", help="Seconds to wait
 
 def register(app: typer.Typer) -> None:
     app.command("status")(status)
-    for name, command in (("pause", pause), ("resume", resume), ("skip", skip), ("stop", stop)):
-        app.command(name)(command)
+    for command in (pause, resume, skip, stop, decay):
+        app.command(command.__name__)(command)
 
 
 def status(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:
@@ -103,3 +103,15 @@ def stop(
     from events.types import StopRequested
 
     ask(workspace, StopRequested(), as_json=as_json, wait=wait, timeout=timeout)
+
+
+def decay(
+    workspace: WorkspaceOption = None,
+    as_json: JsonOption = False,
+    wait: WaitOption = False,
+    timeout: TimeoutOption = 60.0,
+) -> None:
+    """Let the learning rate of the next run fall to almost nothing; with lr_schedule wsd only."""
+    from events.types import DecayRequested
+
+    ask(workspace, DecayRequested(), as_json=as_json, wait=wait, timeout=timeout)

@@ -79,7 +79,7 @@ def is_due(state: State, now: int) -> bool:
     """
     if state.versions.current is None or state.run.current is not None or state.versions.due:
         return False
-    if state.control.mode != "running" or state.control.pending or state.health.fatal is not None:
+    if state.control.mode != "running" or state.control.is_asked or state.health.fatal is not None:
         return False
     if "waiting" in state.health.alerts or state.queue.counts("waiting", "validating", "processing"):
         return False

@@ -2,6 +2,8 @@
 
 from core.decide.resume import standing
 from events.types import (
+    ConfigChanged,
+    DecayRequested,
     Event,
     FileRemoved,
     FileReopened,
@@ -36,6 +38,8 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     MoveRequested,
     RemoveRequested,
     RetryRequested,
+    DecayRequested,
+    ConfigChanged,
     TrainingStarted,
 )
 
@@ -63,6 +67,8 @@ def _answer(state: State, request: Request, trainer_alive: bool) -> list[Event]:
             return _remove(state, request)
         case "RetryRequested":
             return _retry(state, request)
+        case "DecayRequested":
+            return _decay(state, request)
         case _:
             return []  # versions, backups and the disk have jobs of their own, which answer
 
@@ -136,6 +142,18 @@ def _skip(state: State, request: Request, trainer_alive: bool) -> list[Event]:
     if trainer_alive:
         return []
     return _halted(TrainingSkipped, state, run, request)
+
+
+def _decay(state: State, request: Request) -> list[Event]:
+    """Only what no run can follow is answered here; the next run that begins answers the others."""
+    schedule, first = state.workspace.config["lr_schedule"], state.control.first("DecayRequested")
+    if schedule != "wsd":
+        return _refuse(
+            request, f"lr_schedule is {schedule}: only wsd decays on request; set it in config.json, then ask"
+        )
+    if first is not None and first.seq < request.seq:
+        return _refuse(request, f"the next run decays already, as asked in #{first.seq}")
+    return []
 
 
 def _move(state: State, request: Request) -> list[Event]:

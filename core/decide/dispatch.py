@@ -7,12 +7,14 @@ from events.types import (
     AlertRaised,
     CheckpointQuarantined,
     ConfigChanged,
+    DecayRequested,
     Event,
     FileQueued,
     FileRemoved,
     FileReprioritized,
     FixedSetChecked,
     PauseRequested,
+    RequestRefused,
     RestoreRequested,
     StopRequested,
     TrainingFailed,
@@ -36,6 +38,8 @@ DEPENDS_ON: tuple[type[Event], ...] = (
     RestoreRequested,
     VersionRestored,
     CheckpointQuarantined,
+    DecayRequested,
+    RequestRefused,
 )
 
 KILLS_PER_TRY = 4
@@ -70,7 +74,10 @@ def next_file(state: State) -> str | None:
 
 
 def start(state: State, sha256: str, measured: Measured) -> list[Event]:
-    """The run of this file: a stopped one goes on where it was, any other begins."""
+    """The run of this file: a stopped one goes on where it was, any other begins.
+
+    One that begins takes up a decay that was asked for; one that goes on keeps the schedule it has.
+    """
     entry, file = state.queue.entries[sha256], state.inbox.files[sha256]
     at, restored = next_start(state), state.versions.restored
     stopped = state.run.of_file(sha256)
@@ -79,6 +86,9 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
     if stopped is not None and restored is not None and (stopped.ended or 0) < restored.seq:
         stopped = None  # nor does it on the weights of another branch
     number = len(state.run.runs) + 1
+    asked = None
+    if stopped is None and state.workspace.config["lr_schedule"] == "wsd":
+        asked = state.control.first("DecayRequested")
     return [
         TrainingStarted(
             run=stopped.id if stopped is not None else f"r{number:05d}-{sha256[:8]}",
@@ -102,6 +112,8 @@ def start(state: State, sha256: str, measured: Measured) -> list[Event]:
             fixed_set=measured.fixed_set,
             fixed_store=measured.fixed_store,
             excluded_rows=measured.excluded_rows,
+            decays=asked is not None if stopped is None else stopped.decays,
+            request=asked.seq if asked is not None else None,
         )
     ]
 

@@ -20,7 +20,7 @@ def verdict(state: State, since: int, *, inbox_empty: bool) -> int | None:
     """
     if state.health.fatal is not None:
         return FAILED
-    if state.control.pending:
+    if state.control.is_asked:
         return None
     if state.control.mode in ("paused", "stopped"):
         return HALTED

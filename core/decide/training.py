@@ -6,20 +6,28 @@ from core.settings import Settings
 from projections.control import Control, Request
 from projections.run import Run
 
-NON_FINITE_IN_A_ROW = 3  # so many skipped steps one after the other end the run
+NON_FINITE_IN_A_ROW = 3  # so many skipped steps one after the other lead back, then end the run
+ROLLBACKS = 1  # of a run: a glitch of the machine is cured by one, bad rows or too high a rate by none
 
 
-def learning_rate(settings: Settings, step: int, steps_planned: int, global_step: int) -> float:
-    """The rate with which this step changes the weights: a function of the position alone.
+def learning_rate(
+    settings: Settings, step: int, steps_planned: int, global_step: int, *, decays: bool = False
+) -> float:
+    """The rate with which this step changes the weights: a function of position and run alone.
 
     Warm-up is linear over the first `warmup_steps` *global* steps, once in a model's life.
-    `constant` and `wsd` then stay at the peak (wsd's decay comes by request); `cosine_per_file` begins each
-    run at the peak and ends it just above 0.
+    `constant` and `wsd` then stay at the peak; `cosine_per_file` begins each run at the peak and ends it just
+    above 0. With `wsd` a run that `decays` falls linearly from the peak to just above 0 (warm-up, stable,
+    decay: Hu et al. 2024, MiniCPM; linear: Hägele et al. 2024), and the next is at the peak again, from the
+    weights that came out (WSD-S: Wen et al. 2024).
     """
     warm = min(1.0, global_step / settings.warmup_steps) if settings.warmup_steps else 1.0
-    if settings.lr_schedule != "cosine_per_file":
-        return settings.learning_rate * warm
-    return settings.learning_rate * warm * (1 + math.cos(math.pi * (step - 1) / steps_planned)) / 2
+    peak = settings.learning_rate * warm
+    if settings.lr_schedule == "cosine_per_file":
+        return peak * (1 + math.cos(math.pi * (step - 1) / steps_planned)) / 2
+    if settings.lr_schedule == "wsd" and decays:
+        return peak * (steps_planned - step + 1) / steps_planned
+    return peak
 
 
 def is_evaluation_due(settings: Settings, step: int, steps_planned: int, global_step: int) -> bool:
@@ -30,6 +38,11 @@ def is_evaluation_due(settings: Settings, step: int, steps_planned: int, global_
 def is_save_due(settings: Settings, global_step: int) -> bool:
     """Is a resume point taken after this step? (The end of a run saves anyway.)"""
     return global_step % settings.save_steps == 0
+
+
+def may_roll_back(run: Run) -> bool:
+    """Does the run go back to a good resume point after bad numbers, rather than end?"""
+    return run.rollbacks < ROLLBACKS
 
 
 def asked(control: Control, run: str) -> Request | None:
@@ -46,4 +59,5 @@ def asked(control: Control, run: str) -> Request | None:
 
 def measured(run: Run) -> set[int]:
     """After which of its latest steps a run was measured. Hold-out and fixed set are told together."""
-    return {validation.step for validation in (*run.validations, *([run.fixed] if run.fixed else []))}
+    known = (run.first_validation, *run.validations, run.fixed)
+    return {validation.step for validation in known if validation is not None}

@@ -17,7 +17,7 @@ from projections.inbox import File
 
 def answer(service: Service) -> None:
     """Answer what may be answered; holding the trainer's lock proves that no trainer does it as well."""
-    while service.state().control.pending:
+    while control.answer(service.state(), trainer_alive=False):
         if not _answer_one(service):
             return
 

@@ -27,6 +27,15 @@ class Difference:
     global_step: int = 0
 
 
+def differences(then: Mapping[str, float | int | None], now: Figures) -> list[Difference]:
+    """What differs between the recorded figures of a step and those it has now, in the order of `COLUMNS`."""
+    return [
+        Difference(name, then[name], getattr(now, name), now.step, now.global_step)
+        for name in COLUMNS
+        if name in then and not _same(then[name], getattr(now, name))
+    ]
+
+
 class Comparison:
     """Hears of each step done again."""
 
@@ -38,11 +47,7 @@ class Comparison:
 
     def take(self, now: Figures) -> None:
         then = self._recorded[now.step].figures
-        differing = [
-            Difference(name, then[name], getattr(now, name), now.step, now.global_step)
-            for name in COLUMNS
-            if name in then and not _same(then[name], getattr(now, name))
-        ]
+        differing = differences(then, now)
         if not differing:
             return
         self.first = self.first or differing[0]

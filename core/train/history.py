@@ -10,13 +10,17 @@ from events.types import (
     AttemptStarted,
     CheckpointSaved,
     MemoryPlanned,
+    MicroBatchHalved,
     Recorded,
     StepsCompleted,
     StepSkipped,
     TrainingStarted,
 )
 
-KINDS = (TrainingStarted, MemoryPlanned, AttemptStarted, StepsCompleted, StepSkipped, CheckpointSaved)
+KINDS = (
+    TrainingStarted, MemoryPlanned, MicroBatchHalved, AttemptStarted, StepsCompleted, StepSkipped,
+    CheckpointSaved,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class History:
     began: int  # its seq
     attempts: dict[int, AttemptStarted] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
+    halvings: dict[int, int] = field(default_factory=dict)  # first step → times its micro-batches are halved
     end: CheckpointSaved | None = None  # what the version was made of
 
     @property
@@ -84,6 +89,8 @@ def read(log: Log, run: str) -> History:
         starts[first].seq,
     )
     for fact in facts:
+        if isinstance(fact.event, MicroBatchHalved):  # holds for the steps of every start after it
+            known.halvings[fact.event.step] = fact.event.halvings
         if fact.seq > known.began:
             _take(known, fact.event)
     return known

@@ -88,7 +88,7 @@ class Materials:
         if layout.plan.sha256 != start.plan_sha256:
             return Difference("plan", start.plan_sha256, layout.plan.sha256)
         cut = layout.halved(store.lengths, halvings)
-        return Steps(store, cut.plan, settings, penalised(settings, self._base))
+        return Steps(store, cut.plan, settings, penalised(settings, self._base), start.decays)
 
     def _tokens(self, path: Path, sha256: str, settings: Settings) -> str:
         """The key of the store of these bytes, written in the scratch."""

@@ -33,6 +33,7 @@ class Memory:
     attention: str
     built_for: tuple[Any, ...]
     holds: str | None = None
+    flaws: frozenset[str] = frozenset()  # weights in which the base model itself has NaN or Inf
     buffer: Buffer | None = None
 
     @property

@@ -11,6 +11,7 @@ from core.train import checkpoint
 from core.train.memory import Memory, build, restore, settings_that_build, take_weights
 from core.train.record import Recorder
 from core.train.refusals import NothingToResume, WeightsDamaged
+from core.train.soundness import flaws, unsound
 from db.workspace import Workspace
 from events.types import CheckpointQuarantined, DriftFound
 from projections.fold import State
@@ -83,8 +84,13 @@ def load(
             _verify(workspace, state, run, position.weights)
         if memory is None or point is None:
             memory = build(base, settings)
+            memory.flaws = frozenset(flaws(memory))
         if point is not None:
             restore(memory, workspace.root, point.path)
+            if (name := unsound(memory)) is not None:  # saved so: its bytes are as they were
+                why = f"{name} is not finite"
+                recorder.append(CheckpointQuarantined(path=point.path, problems=(why,)))
+                continue
         elif position.weights is not None:
             take_weights(memory, workspace.root, position.weights)
         return memory, position

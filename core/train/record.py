@@ -22,6 +22,7 @@ def facts_of(run: str, attempt: int, figures: list[Figures]) -> list[Event]:
     for is_finite, group in groupby(figures, key=lambda step: step.is_finite):
         steps = list(group)
         names = COLUMNS if steps[0].objective is None else (*COLUMNS, *PENALISED)
+        names = (*names, "empty_windows") if any(step.empty_windows for step in steps) else names
         if is_finite:
             facts.append(
                 StepsCompleted(
@@ -42,6 +43,7 @@ def facts_of(run: str, attempt: int, figures: list[Figures]) -> list[Event]:
                     global_step=step.global_step,
                     loss=step.loss,
                     grad_norm=step.grad_norm,
+                    reason="not_finite" if step.has_targets else "no_targets",
                 )
                 for step in steps
             ]

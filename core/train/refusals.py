@@ -57,3 +57,7 @@ class SaveGivenUp(Refused):
 
 class NonFinite(Refused):
     """Loss or gradient was not finite in several steps in a row."""
+
+
+class DoesNotFit(Refused):
+    """A step takes more memory than there is, however small its parts."""

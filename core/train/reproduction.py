@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -131,7 +131,7 @@ class _Rerun:
             if isinstance(steps, Difference):
                 outcome.first = steps
                 return outcome
-            made.append((steps, way))
+            made.append((replace(steps, halvings=self._known.halvings), way))
         try:
             memory = self._train(made, outcome)
         finally:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 from dataclasses import asdict
 
-from core.decide import training
+from core.decide import recovery, training
 from core.decide.batches import Layout
 from core.decide.resume import standing
 from core.settings import Settings
@@ -14,8 +14,11 @@ from core.train.patience import Patience
 from core.train.penalties import Penalised
 from core.train.points import Place
 from core.train.record import Recorder, recorded_steps, weighted_mean
-from core.train.refusals import NonFinite, SaveGivenUp
+from core.train.redone import Redone
+from core.train.refusals import DoesNotFit, NonFinite, SaveGivenUp
 from core.train.saves import Saves
+from core.train.shortage import Shortage
+from core.train.soundness import unsound
 from core.train.steps import Steps
 from core.train.surroundings import device_name, software
 from core.train.trackers import Trackers
@@ -28,6 +31,7 @@ from events.types import (
     AlertCleared,
     AttemptStarted,
     Event,
+    MicroBatchHalved,
     RequestRefused,
     ServiceResumed,
     TrainingCompleted,
@@ -63,10 +67,10 @@ class Attempt:
     ) -> None:
         run = follower.state.run.current
         assert run is not None
-        self._workspace, self._follower = workspace, follower
+        self._workspace, self._log, self._follower = workspace, log, follower
         self._recorder, self._memory = recorder, memory
         self._plan, self._settings = layout.plan, settings
-        self._steps = Steps(store, layout.plan, settings, penalties)
+        self._steps = Steps(store, layout.plan, settings, penalties, run.decays, dict(run.halvings))
         self._sets = sets_of(store, layout, fixed, settings)
         self._planned = layout.plan.steps_planned
         self._place = Place(run.id, run.attempt + 1, position.step, position.global_step)
@@ -85,23 +89,26 @@ class Attempt:
         self._tail = recorded_steps(log, run.id, self._tail_from, position.step)
 
     def execute(self, load_seconds: float) -> str:
-        """Train until done or told to halt: completed, paused, stopped, skipped, interrupted or failed."""
-        if "report_to" in self._follower.state.health.alerts:
-            self._recorder.append(AlertCleared(type="report_to"))  # another try for the trackers as well
-        self._recorder.append(
-            AttemptStarted(
-                run=self._place.run,
-                attempt=self._place.attempt,
-                step=self._place.step,
-                global_step=self._place.global_step,
-                checkpoint=self._memory.holds,
-                device=device_name(self._memory.model.device),
-                dtypes=self._memory.dtypes,
-                attention=self._memory.attention,
-                software=software(),
-                load_seconds=load_seconds,
-            )
+        """Train until done or told to halt: completed, paused, stopped, skipped, interrupted, failed;
+        or rolled back: another try begins where it went back to."""
+        # another try for the trackers as well; what an earlier run found in its steps goes with it
+        over = ("report_to", "steps_differ") if self._place.attempt == 1 else ("report_to",)
+        alerts = self._follower.state.health.alerts
+        self._recorder.append(*(AlertCleared(type=kind) for kind in over if kind in alerts))
+        started = AttemptStarted(
+            run=self._place.run,
+            attempt=self._place.attempt,
+            step=self._place.step,
+            global_step=self._place.global_step,
+            checkpoint=self._memory.holds,
+            device=device_name(self._memory.model.device),
+            dtypes=self._memory.dtypes,
+            attention=self._memory.attention,
+            software=software(),
+            load_seconds=load_seconds,
         )
+        self._redone = Redone(self._log, self._run, started)
+        self._recorder.append(started)
         try:
             return self._go()
         finally:
@@ -118,8 +125,8 @@ class Attempt:
                 if self._place.step == self._planned:
                     return self._complete()
                 self._train()
-            except NonFinite as error:
-                return self._fail(str(error))
+            except (NonFinite, DoesNotFit) as error:
+                return self._give_way(error)
             except SaveGivenUp:
                 return self._interrupt(stop_signal=self._control.signal)
             except Conflict:
@@ -147,6 +154,21 @@ class Attempt:
             folder=self._workspace.temporary,
             after_step=self._after_step,
             moved=lambda: self._recorder.progress("step", self._place.step),
+            halved=self._halved,
+        )
+
+    def _halved(self, shortage: Shortage, times: int, before: int, after: int) -> None:
+        self._redone.forget(shortage.step)
+        self._recorder.append(
+            MicroBatchHalved(
+                run=self._place.run,
+                attempt=self._place.attempt,
+                step=shortage.step,
+                halvings=times,
+                tokens_before=before,
+                tokens_after=after,
+                bytes_asked=shortage.asked,
+            )
         )
 
     def _after_step(self, figures: Figures) -> bool:
@@ -154,6 +176,8 @@ class Attempt:
         self._place = Place(place.run, place.attempt, figures.step, figures.global_step)
         self._recorder.step(figures)
         self._recorder.progress("step", figures.step)
+        if (alert := self._redone.compare(figures)) is not None:
+            self._recorder.append(alert)
         self._trackers.log(
             figures.global_step,
             loss=figures.loss,
@@ -222,6 +246,7 @@ class Attempt:
         asked = self._control.halt(state)
         if asked is None or place.step == self._planned:
             return None
+        self._ensure_sound()
         reason, outcome, why = asked
         ended = outcome(
             run=place.run,
@@ -234,7 +259,13 @@ class Attempt:
         self._recorder.append(ended, unless=ANSWERS, after=state.seq)
         return type(ended).__name__.removeprefix("Training").lower()
 
+    def _ensure_sound(self) -> None:
+        """What holds from now on is good. Raises NonFinite."""
+        if (name := unsound(self._memory)) is not None:
+            raise NonFinite(f"{name} is not finite in memory after step {self._place.step}")
+
     def _complete(self) -> str:
+        self._ensure_sound()
         path, run = self._saves.save(self._place, "end"), self._run
         if path is None or not self._place.step == self._planned == run.steps_planned > 0:
             raise AssertionError(
@@ -277,18 +308,14 @@ class Attempt:
         self._recorder.flush()
         return standing(self._follower.catch_up(), self._run)
 
-    def _fail(self, reason: str) -> str:
-        """Back to the last good resume point."""
-        at, run = self._back(), self._run
-        self._recorder.append(
-            TrainingFailed(
-                run=run.id,
-                sha256=run.sha256,
-                step=at.step,
-                global_step=at.global_step,
-                checkpoint=at.path,
-                reason=reason,
-                attempts=self._place.attempt,
+    def _give_way(self, error: NonFinite | DoesNotFit) -> str:
+        """The last good resume point holds: the run goes on from there, or ends."""
+        at, run, place, reason = self._back(), self._run, self._place, str(error)
+        if isinstance(error, DoesNotFit):
+            fact: Event = recovery.failed(run, at, reason)
+        else:
+            fact = recovery.after_bad_numbers(
+                run, at, step=place.step, global_step=place.global_step, reason=reason
             )
-        )
-        return "failed"
+        self._recorder.append(fact)
+        return "failed" if isinstance(fact, TrainingFailed) else "rolled back"

@@ -25,6 +25,7 @@ from core.decide.training import NON_FINITE_IN_A_ROW
 from core.train.losses import Losses
 from core.train.packed import Batch, PackedModel
 from core.train.refusals import NonFinite
+from core.train.shortage import Shortage, asked, is_shortage
 
 MAX_GRAD_NORM = 1.0
 
@@ -57,10 +58,15 @@ class Figures:
     seconds: float  # wall, reading the rows included
     objective: float | None = None  # with logit penalties: the loss of the biased logits, what is trained
     penalty_mass: float | None = None  # mean probability of a penalised token, where one is penalised
+    empty_windows: int = 0  # micro-batches without a target: the model never saw them
 
     @property
     def is_finite(self) -> bool:
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+    @property
+    def has_targets(self) -> bool:
+        return self.trained_tokens > 0
 
 
 def shortest(value: float) -> float:
@@ -101,7 +107,8 @@ class _Queue(Iterable[dict[str, Work]]):
 class StepTrainer(Trainer):  # type: ignore[misc]
     """One run's steps. `after_step` hears the figures of each and says whether to go on.
 
-    `moved` is called after each micro-batch: a step of many of them is no hang.
+    `moved` is called after each micro-batch: a step of many of them is no hang. `halve` gives a step that did
+    not fit into memory in smaller micro-batches; without it, and for other errors, they go on.
     """
 
     def __init__(
@@ -115,6 +122,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
+        halve: Callable[[Work, Shortage], Work] | None = None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -142,7 +150,8 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
-        self._moved = moved
+        self._moved, self._halve = moved, halve
+        self._batch: Batch | None = None  # in work
         self._began = time.perf_counter()
         self._non_finite = 0
         self.figures: Figures | None = None
@@ -160,23 +169,17 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         """Forward and backward of a whole optimizer step; leaves no gradient where one is not finite."""
         work = inputs["work"]
         model.train()
-        seed_all(self._generator_seed, work.global_step)
         for group in self.optimizer.param_groups:
             group["lr"] = work.learning_rate
         trained = sum(len(batch.targets) for batch in work.batches)
-        total, objective, mass = torch.zeros(3, device=self.args.device).unbind()
-        for number, batch in enumerate(work.batches, 1):
-            whole = number == len(work.batches)
-            with nullcontext() if whole else self.accelerator.no_sync(model=model):
-                found = model(batch.to(self.args.device))
-                sums = Losses(found, found, mass) if batch.bias is None else found
-                loss = sums.objective / trained
-                self.accelerator.backward(loss)
-            objective += loss.detach()
-            total += sums.plain.detach() / trained
-            if batch.bias is not None:
-                mass += sums.mass
-            self._moved()
+        tokens = sum(sum(batch.lengths) for batch in work.batches)
+        if not trained:
+            self.figures = Figures(
+                work.step, work.global_step, math.nan, math.nan, work.learning_rate, tokens, 0, work.rows,
+                work.row_digest, 0.0, empty_windows=len(work.batches),
+            )  # fmt: skip
+            return torch.zeros((), device=self.args.device)
+        work, (total, objective, mass) = self._fit(model, work, trained)
         norm = self.accelerator.clip_grad_norm_(model.parameters(), MAX_GRAD_NORM)
         # the one wait for the device in a step
         loss_value, norm_value, *penalised = torch.stack([total, norm, objective, mass]).tolist()
@@ -188,13 +191,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             shortest(loss_value),
             shortest(norm_value),
             float(f"{work.learning_rate:.6g}"),
-            sum(sum(batch.lengths) for batch in work.batches),
+            tokens,
             trained,
             work.rows,
             work.row_digest,
             0.0,
             shortest(penalised[0]) if biases else None,
             shortest(penalised[1] / positions if positions else 0.0) if biases else None,
+            sum(not len(batch.targets) for batch in work.batches),
         )
         if self.figures.is_finite:
             self._non_finite = 0
@@ -203,6 +207,42 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             model.zero_grad(set_to_none=True)
             self._non_finite += 1
         return total
+
+    def _fit(self, model: Any, work: Work, trained: int) -> tuple[Work, tuple[torch.Tensor, ...]]:
+        """Gradients of the step, and its sums; in smaller micro-batches where memory does not do for it."""
+        while True:
+            seed_all(self._generator_seed, work.global_step)
+            try:
+                return work, self._sums(model, work, trained)
+            except (RuntimeError, MemoryError) as error:
+                if self._halve is None or self._batch is None or not is_shortage(error):
+                    raise
+                lengths = self._batch.lengths
+                shortage = Shortage(work.step, len(lengths), sum(lengths), asked(error))
+            # the error is gone, and what it held with it: only now is there room
+            model.zero_grad(set_to_none=True)
+            if self.args.device.type == "cuda":
+                torch.cuda.empty_cache()
+            work = self._halve(work, shortage)
+
+    def _sums(self, model: Any, work: Work, trained: int) -> tuple[torch.Tensor, ...]:
+        """Loss and objective (means over the step's targets), mass of penalised tokens; leaves gradients."""
+        total, objective, mass = torch.zeros(3, device=self.args.device).unbind()
+        filled = [batch for batch in work.batches if len(batch.targets)]
+        for number, batch in enumerate(filled, 1):
+            self._batch = batch
+            whole = number == len(filled)
+            with nullcontext() if whole else self.accelerator.no_sync(model=model):
+                found = model(batch.to(self.args.device))
+                sums = Losses(found, found, mass) if batch.bias is None else found
+                loss = sums.objective / trained
+                self.accelerator.backward(loss)
+            objective += loss.detach()
+            total += sums.plain.detach() / trained
+            if batch.bias is not None:
+                mass += sums.mass
+            self._moved()
+        return total, objective, mass
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> None:
         """Trainer would go over all gradients once more for a log that we do not keep."""

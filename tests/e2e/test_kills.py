@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from events.types import ProcessCrashed
+from events.types import AlertRaised, ProcessCrashed
 from tests.e2e.stage import Outcome, Stage, expected_rows, outcome, terminal_states, wait
 
 
@@ -38,6 +38,8 @@ def test_a_killed_trainer_goes_on_bit_for_bit(stage: Stage, undisturbed: Outcome
     assert undisturbed == outcome(stage.root)
     assert expected_rows(stage) == outcome(stage.root).rows
     assert {1} == set(terminal_states(stage).values())
+    raised = [recorded.event for recorded in stage.facts(AlertRaised)]
+    assert "steps_differ" not in {alert.type for alert in raised if isinstance(alert, AlertRaised)}
     crashes = [recorded.event for recorded in stage.facts(ProcessCrashed)]
     by_kill = [
         c for c in crashes if isinstance(c, ProcessCrashed) and c.role == "trainer" and c.signal == "SIGKILL"

@@ -22,6 +22,7 @@ from events.types import (
     ConfigChanged,
     ConfigRefused,
     ConsolidateRequested,
+    DecayRequested,
     DiskCleaned,
     DriftCleared,
     DriftFound,
@@ -41,6 +42,7 @@ from events.types import (
     JobFailed,
     MemoryMeasured,
     MemoryPlanned,
+    MicroBatchHalved,
     MoveRequested,
     PauseRequested,
     PhaseEntered,
@@ -66,6 +68,7 @@ from events.types import (
     TrainingFailed,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingSkipped,
     TrainingStarted,
     TrainingStopped,
@@ -105,7 +108,7 @@ class Tale:
         """A workspace with settings."""
         created = specimen(WorkspaceCreated, kind="user", base_model="models/tiny")
         assert isinstance(created, WorkspaceCreated)
-        whole = {"epochs": 1, "max_attempts": 3} | config
+        whole = {"epochs": 1, "max_attempts": 3, "lr_schedule": "constant"} | config
         return self.tell(created, specimen(ConfigChanged, config=whole, config_sha256=sha(str(whole))))
 
     def receives(self, name: str, priority: str = "normal") -> int:
@@ -127,7 +130,7 @@ class Tale:
         chosen: dict[str, Any] = {
             "run": run, "sha256": sha(name), "file": name, "step": step, "steps_planned": 10, "parent": None,
             "global_step": at, "checkpoint": checkpoint, "weights": None,
-            "config": {"max_attempts": 3, "epochs": 1},
+            "config": {"max_attempts": 3, "epochs": 1}, "decays": False, "request": None,
         }  # fmt: skip
         return self.tell(
             specimen(TrainingStarted, **(chosen | more)),
@@ -184,7 +187,7 @@ def rich() -> Tale:
         tale.tell(ProcessStarted(role=role, pid=len(role)))
     tale.tell(specimen(FileIgnored), ConfigRefused(problems=("epochs: 0 is outside",)))
     tale.tell(AlertRaised(severity="serious", type="config", detail="refused"), AlertCleared(type="config"))
-    config = {"epochs": 2, "max_attempts": 3, "fixed_validation": "fixed.jsonl"}
+    config = {"epochs": 2, "max_attempts": 3, "lr_schedule": "wsd", "fixed_validation": "fixed.jsonl"}
     tale.tell(specimen(ConfigChanged, config=config), specimen(FixedSetChecked, path="fixed.jsonl"))
     for name, priority in (("a", "normal"), ("b", "low"), ("c", "high"), ("d", "normal"), ("e", "low")):
         tale.queues(name, priority)
@@ -236,7 +239,10 @@ def rich() -> Tale:
     tale.ends(TrainingSkipped, "a", "r2", 5, at=10, request=asked)
     tale.saves("r2", 8, at=10)
     tale.tell(CheckpointQuarantined(path="models/current_model/checkpoint-18", problems=("bytes",)))
-    tale.starts("d", "r3", at=15, checkpoint=last)
+    asked = tale.tell(DecayRequested())
+    tale.starts("d", "r3", at=15, checkpoint=last, decays=True, request=asked)
+    tale.tell(specimen(MicroBatchHalved, run="r3"))
+    tale.tell(specimen(TrainingRolledBack, run="r3", to_step=0, to_global_step=15, checkpoint=last))
     for _ in range(4):
         tale.crashes("r3")
     tale.ends(TrainingFailed, "d", "r3", 0, at=15, reason="it always dies", checkpoint=last)

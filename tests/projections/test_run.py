@@ -3,12 +3,14 @@
 from math import inf, nan
 
 from events.types import (
+    MicroBatchHalved,
     PauseRequested,
     PhaseEntered,
     ServiceResumed,
     TrainingCompleted,
     TrainingInterrupted,
     TrainingPaused,
+    TrainingRolledBack,
     TrainingStopped,
     ValidationMeasured,
 )
@@ -200,3 +202,30 @@ def test_an_evaluation_done_again_takes_the_place_of_what_came_after_it() -> Non
         tale.tell(specimen(ValidationMeasured, run="r1", kind="holdout", step=step))
 
     assert [0, 5] == [validation.step for validation in run(tale).validations]
+
+
+def test_going_back_forgets_what_was_measured_beyond_and_is_counted_over_a_stop() -> None:
+    tale = begun()
+    for step in (0, 5, 10):
+        for kind in ("holdout", "fixed"):
+            tale.tell(specimen(ValidationMeasured, run="r1", kind=kind, step=step, loss=nan if step else 1.0))
+    tale.tell(specimen(MicroBatchHalved, run="r1", step=4, halvings=1))
+    tale.tell(specimen(MicroBatchHalved, run="r1", step=9, halvings=2))
+    tale.tell(specimen(TrainingRolledBack, run="r1", to_step=5, to_global_step=105))
+    back = run(tale)
+    asked = tale.tell(PauseRequested())
+    tale.ends(TrainingStopped, "a", "r1", 5, request=asked)
+    tale.starts("a", "r1", step=5)
+
+    assert [0, 5] == [validation.step for validation in back.validations]
+    assert None is back.fixed
+    assert 1.0 == back.lowest
+    assert (1, {4: 1, 9: 2}) == (run(tale).rollbacks, dict(run(tale).halvings))
+
+
+def test_a_run_that_went_back_goes_on_from_there() -> None:
+    tale = begun()
+    tale.tell(specimen(TrainingRolledBack, run="r1", to_step=5, to_global_step=105))
+
+    assert 105 == tale.state.run.global_step
+    assert ("open", "r1") == (run(tale).state, tale.state.run.open)

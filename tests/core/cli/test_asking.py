@@ -76,6 +76,13 @@ def test_stop_and_skip_act_alone(ask: Run, run: Run, head: Callable[[], int]) ->
     assert "nothing is training" in run("skip", check=3).stderr
 
 
+def test_a_decay_is_refused_under_any_schedule_that_knows_none(run: Run, head: Callable[[], int]) -> None:
+    before = head()
+
+    assert "lr_schedule is constant: only wsd decays on request" in run("decay", check=3).stderr
+    assert before + 2 == head()
+
+
 def test_move_remove_and_retry_act_alone_and_the_files_lie_where_they_should(
     ask: Run, run: Run, place: Workspace
 ) -> None:

@@ -7,6 +7,8 @@ import pytest
 from core.decide.control import answer
 from core.decide.dispatch import wants_trainer
 from events.types import (
+    ConfigChanged,
+    DecayRequested,
     Event,
     FileRemoved,
     FileReopened,
@@ -26,7 +28,7 @@ from events.types import (
     TrainingSkipped,
     TrainingStopped,
 )
-from tests.facts import sha
+from tests.facts import sha, specimen
 from tests.projections.story import Tale
 
 
@@ -220,3 +222,21 @@ def test_no_order_of_requests_leaves_one_without_an_answer() -> None:
 
                 assert () == tale.state.control.pending
                 assert asked == sorted(request for _, request in said)
+
+
+def test_a_decay_waits_for_a_run_and_is_refused_under_any_other_schedule() -> None:
+    tale = idle()
+    (early,) = asks(tale, DecayRequested())
+    refused = settle(tale)
+    tale.tell(specimen(ConfigChanged, config={"lr_schedule": "wsd"}))
+    first, second = asks(tale, DecayRequested(), DecayRequested())
+    doubled = settle(tale, trainer_alive=True)
+    waits = tale.state.control.first("DecayRequested")
+    tale.tell(specimen(ConfigChanged, config={"lr_schedule": "cosine_per_file"}))
+
+    assert [("RequestRefused", early)] == refused
+    assert [("RequestRefused", second)] == doubled
+    assert waits is not None
+    assert first == waits.seq
+    assert [("RequestRefused", first)] == settle(tale)
+    assert "lr_schedule is cosine_per_file: only wsd decays" in tale.facts[-1].reason  # type: ignore[attr-defined]

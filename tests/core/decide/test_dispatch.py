@@ -17,12 +17,15 @@ from core.decide.dispatch import (
 from events.types import (
     AlertCleared,
     AlertRaised,
+    ConfigChanged,
+    DecayRequested,
     Event,
     FilePlaced,
     FileReprioritized,
     PauseRequested,
     ProcessCrashed,
     RestoreRequested,
+    ServiceResumed,
     SkipRequested,
     StopRequested,
     TrainingCompleted,
@@ -274,3 +277,34 @@ def test_a_trainers_own_fatal_alert_does_not_keep_it_from_being_tried_again() ->
 
     assert (True, False) == (own, wants_trainer(tale.state))
     assert {300.0} == {restart_delay(n, False, incurable=True) for n in range(1, 9)}
+
+
+def test_a_decay_that_was_asked_for_is_the_next_beginnings_and_no_later_ones() -> None:
+    tale = waiting("a", "b", "c")
+    tale.tell(specimen(ConfigChanged, config={"epochs": 1, "max_attempts": 3, "lr_schedule": "wsd"}))
+    first = started(tale, "a")
+    tale.tell(first, *stopped_at_once("a", first.run))
+    asked = tale.tell(DecayRequested())
+    goes_on = started(tale, "a")
+    begins = started(tale, "b")
+    tale.tell(begins, *stopped_at_once("b", begins.run))
+    pending = tale.state.control.pending
+    again, later = started(tale, "b"), started(tale, "c")
+
+    assert [(False, None), (False, None)] == [(start.decays, start.request) for start in (first, goes_on)]
+    assert (True, asked) == (begins.decays, begins.request)
+    assert () == pending
+    assert (begins.run, True, None) == (again.run, again.decays, again.request)
+    assert (False, None) == (later.decays, later.request)
+
+
+def test_a_run_that_begins_under_another_schedule_takes_up_no_decay() -> None:
+    tale = waiting("a")
+    tale.tell(DecayRequested())
+
+    assert (False, None) == (started(tale, "a").decays, started(tale, "a").request)
+
+
+def stopped_at_once(name: str, run: str) -> tuple[Event, ...]:
+    stopped = specimen(TrainingStopped, run=run, sha256=sha(name), step=0, global_step=0, checkpoint=None)
+    return stopped, ServiceResumed(request=0)

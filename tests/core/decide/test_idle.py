@@ -6,6 +6,7 @@ from core.decide.idle import DONE, FAILED, HALTED, is_halted, verdict
 from events.types import (
     AlertCleared,
     AlertRaised,
+    DecayRequested,
     Event,
     FileDuplicate,
     FilePlaced,
@@ -97,6 +98,13 @@ def test_paused_or_stopped_ends_with_its_own_code_when_the_request_was_answered(
 
         assert waiting is None
         assert HALTED == verdict(tale.state, 0, inbox_empty=True)
+
+
+def test_a_decay_for_a_run_to_come_holds_up_no_end() -> None:
+    tale = begun()
+    tale.tell(DecayRequested())
+
+    assert DONE == verdict(tale.state, 0, inbox_empty=True)
 
 
 def test_a_fatal_alert_is_a_failure_whatever_waits() -> None:

@@ -13,11 +13,14 @@ from projections.control import Control, Request
 SETTINGS = Settings(learning_rate=1e-3, warmup_steps=10, eval_steps=50, save_steps=200)
 
 
-def curve(settings: Settings, *files: int) -> list[list[float]]:
-    """The rates of files with so many steps each, one after the other."""
+def curve(settings: Settings, *files: int, decays: int | None = None) -> list[list[float]]:
+    """The rates of files with so many steps each, one after the other; `decays`: which of them does."""
     rates, done = [], 0
-    for steps in files:
-        rates.append([learning_rate(settings, step, steps, done + step) for step in range(1, steps + 1)])
+    for number, steps in enumerate(files):
+        rates.append([
+            learning_rate(settings, step, steps, done + step, decays=number == decays)
+            for step in range(1, steps + 1)
+        ])  # fmt: skip
         done += steps
     return rates
 
@@ -46,6 +49,22 @@ def test_cosine_falls_from_the_peak_to_almost_nothing_in_every_file() -> None:
 
 def test_wsd_stays_at_the_peak_until_a_decay_is_asked_for() -> None:
     assert curve(SETTINGS, 20, 30) == curve(replace(SETTINGS, lr_schedule="wsd"), 20, 30)
+
+
+def test_a_decay_falls_in_equal_parts_to_almost_nothing_and_the_next_file_is_at_the_peak() -> None:
+    settings = replace(SETTINGS, lr_schedule="wsd")
+    before, decayed, after = curve(settings, 20, 8, 5, decays=1)
+
+    assert [pytest.approx(1e-3 * part / 8) for part in range(8, 0, -1)] == decayed
+    assert [before, after] == [curve(settings, 20, 8, 5)[n] for n in (0, 2)]
+    assert curve(SETTINGS, 20, 8, decays=1) == curve(SETTINGS, 20, 8)
+
+
+def test_a_decay_that_is_warmed_up_meanwhile_rises_and_falls() -> None:
+    (rates,) = curve(replace(SETTINGS, lr_schedule="wsd"), 20, decays=0)
+
+    assert [pytest.approx(1e-4 * n * (21 - n) / 20) for n in range(1, 11)] == rates[:10]
+    assert pytest.approx(1e-3 / 20) == rates[-1]
 
 
 def test_no_warm_up_begins_at_the_peak() -> None:

@@ -30,7 +30,7 @@ def with_dropout(base: Path, folder: Path) -> Path:
 def new(root: Path, base: Path) -> Stand:
     settings = replace(
         SETTINGS, max_length=128, too_long="truncate", gradient_accumulation=1, validation_max_rows=2,
-        logit_penalties=(Penalty("<think>", 2.0),),
+        lr_schedule="wsd", logit_penalties=(Penalty("<think>", 2.0),),
     )  # fmt: skip
     return Stand(root, base, settings)
 

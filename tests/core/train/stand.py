@@ -56,7 +56,7 @@ SETTINGS = Settings(
 )  # fmt: skip
 
 
-def tiny_network(seed: int = 0, tied: bool = True) -> Any:
+def tiny_network(seed: int = 0, tied: bool = True, width: int = 32) -> Any:
     """A random Qwen3 with grouped-query attention, a tied head, and dropout: resume must survive that too."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -65,10 +65,10 @@ def tiny_network(seed: int = 0, tied: bool = True) -> Any:
     return Qwen3ForCausalLM(
         Qwen3Config(
             vocab_size=VOCABULARY,
-            hidden_size=32,
-            intermediate_size=64,
+            hidden_size=width,
+            intermediate_size=2 * width,
             num_hidden_layers=2,
-            head_dim=8,
+            head_dim=width // 4,
             num_attention_heads=4,
             num_key_value_heads=2,
             tie_word_embeddings=tied,

@@ -13,6 +13,7 @@ from core.train.__main__ import serve
 from db.notes import read_note
 from db.processes import RoleLock, Stop
 from events.types import (
+    AlertRaised,
     AttemptStarted,
     StepsCompleted,
     TrainingCompleted,
@@ -40,6 +41,7 @@ def test_killed_in_a_save_it_goes_on_to_the_same_bits(stand: Stand, undisturbed:
         for step, loss in enumerate(steps.columns["loss"], steps.first_step):
             figures.setdefault(step, set()).add(loss)
     assert {1} == {len(losses) for losses in figures.values()}
+    assert [] == stand.facts(AlertRaised)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,19 @@ def test_a_bad_step_is_a_fact_of_its_own_between_the_others(bad: float) -> None:
 
     assert [StepsCompleted, StepSkipped, StepsCompleted] == [type(fact) for fact in facts]
     assert [1, 2] == [fact.n for fact in facts if isinstance(fact, StepsCompleted)]
+
+
+def test_a_step_without_a_target_says_so_and_empty_windows_are_counted_where_there_are_any() -> None:
+    nothing = replace(figures(2, math.nan), trained_tokens=0, empty_windows=2)
+    some = replace(figures(3), empty_windows=1)
+    first, skipped, last = facts_of("r1", 1, [figures(1), nothing, some, figures(4)])
+
+    assert isinstance(first, StepsCompleted)
+    assert "empty_windows" not in first.columns
+    assert isinstance(skipped, StepSkipped)
+    assert "no_targets" == skipped.reason
+    assert isinstance(last, StepsCompleted)
+    assert [1, 0] == last.columns["empty_windows"]
 
 
 def test_a_bad_number_comes_back_from_the_log_as_it_was(stand: Stand, recorder: Recorder) -> None:

@@ -23,8 +23,10 @@ from events.types import (
     AttemptStarted,
     ConfigChanged,
     ConsolidateRequested,
+    DecayRequested,
     Event,
     FilePlaced,
+    MicroBatchHalved,
     Recorded,
     StepsCompleted,
     TrainingStarted,
@@ -32,9 +34,11 @@ from events.types import (
 )
 from tests.core.train import made
 from tests.core.train.stand import Stand
+from tests.facts import specimen
 from tests.small_disk import SmallDisk
 
 PLAIN, KILLED, CHANGED, PARTED, RELEASE = "v0001", "v0002", "v0003", "v0005", "v0006"
+HALVED = 7  # the step of PARTED from which micro-batches are halved
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +52,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory, demo_base: Path) -> Stand:
     made.starts(stand, 1)
     made.killed_after_a_save(stand)
     made.ends(stand)
+    stand.log.append(DecayRequested())
     made.starts(stand, 2)
     made.stops(stand)
     stand.configure(replace(stand.settings, learning_rate=1e-3))
@@ -57,7 +62,8 @@ def lived(tmp_path_factory: pytest.TempPathFactory, demo_base: Path) -> Stand:
     made.stops(stand)
     made.starts(stand, 4)
     made.ends(stand)
-    made.starts(stand, 3)
+    run = made.starts(stand, 3)
+    stand.log.append(specimen(MicroBatchHalved, run=run, step=HALVED, halvings=1))  # so it is trained
     made.ends(stand)
     stand.log.append(ConsolidateRequested(average=2))
     answer_consolidation(Service(stand.workspace, stand.log))
@@ -113,6 +119,10 @@ def test_the_stories_are_what_they_are_meant_to_be(lived: Stand) -> None:
     assert 0 < known[PLAIN].first.excluded_rows
     assert {PLAIN: 1, KILLED: 2, CHANGED: 2, PARTED: 1} == attempts
     assert 2 == len(rates)
+    assert [True, True] == [start.decays for start in known[CHANGED].starts]
+    assert [False, False] == [known[name].first.decays for name in (KILLED, PARTED)]
+    falling = [known[CHANGED].steps[step].figures["learning_rate"] for step in sorted(known[CHANGED].steps)]
+    assert falling[-1] == pytest.approx(1e-3 / len(falling), rel=1e-5)
     # another run came between: what was done before it does not lead to the version on its own
     assert known[PARTED].first.step > 0
     assert "objective" in known[PLAIN].steps[1].figures
@@ -166,6 +176,18 @@ def test_other_tokens_or_another_order_are_a_difference_before_the_first_step(
 
     assert outcome.first is not None
     assert (0, what, "0" * 32) == (outcome.first.step, outcome.first.what, outcome.first.recorded)
+    assert not outcome.is_identical
+
+
+def test_it_is_the_recorded_halving_that_gives_the_same_bits(lived: Stand, tmp_path: Path) -> None:
+    def change(recorded: Recorded) -> Event:
+        event = recorded.event
+        return AlertCleared(type="nothing") if isinstance(event, MicroBatchHalved) else event
+
+    outcome = again(made.told_otherwise(lived, tmp_path / "workspace", change), PARTED)
+
+    assert outcome.first is not None
+    assert outcome.first.step >= HALVED
     assert not outcome.is_identical
 
 

@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from db.processes import Stop
 from events.heartbeat import Heartbeat
 from events.log import Log
 from events.types import (
+    AlertRaised,
     AttemptStarted,
     CheckpointQuarantined,
     CheckpointSaved,
@@ -32,6 +34,7 @@ from events.types import (
     TrainingCompleted,
     TrainingFailed,
     TrainingInterrupted,
+    TrainingRolledBack,
     ValidationMeasured,
 )
 from tests.core.train.stand import POISON, ROWS, VOCABULARY, Stand, StopAfter, column, only, tiny_network
@@ -138,6 +141,7 @@ def test_a_damaged_resume_point_is_quarantined_and_the_one_before_leads_to_the_s
     halted.train()
 
     assert newest == only(halted, CheckpointQuarantined).path
+    assert [] == halted.facts(AlertRaised)  # the steps done again came out the same
     assert 0 < halted.facts(AttemptStarted)[-1].event.step < only(halted, TrainingInterrupted).step
     assert undisturbed.final() == halted.final()
 
@@ -227,12 +231,38 @@ def test_bad_numbers_fail_the_run_and_the_model_goes_back_to_the_last_good_point
 
     assert good.checkpoint == failed.checkpoint == started.checkpoint
     assert good.global_step == failed.global_step == started.global_step
-    assert [1, 2, 3] == [r.event.step for r in stand.facts(StepSkipped)]
+    assert 2 * [1, 2, 3] == [r.event.step for r in stand.facts(StepSkipped)]
     assert "lower learning_rate" in failed.reason
+    back = only(stand, TrainingRolledBack)
+    assert (3, 0, good.checkpoint) == (back.step, back.to_step, back.checkpoint)
+    assert (good.global_step + 3, good.global_step) == (back.global_step, back.to_global_step)
+    assert "came again after the run had gone back" in failed.reason
+    assert "came again" not in back.reason
+    assert [] == stand.facts(AlertRaised)  # the same both times
     for saved in stand.facts(CheckpointSaved):
         moments = load_file(stand.workspace.root / saved.event.path / "optimizer.safetensors")
         assert all(torch.isfinite(tensor).all() for tensor in moments.values())
     assert again.global_step > good.global_step
+
+
+def test_a_file_whose_rows_have_nothing_to_learn_is_gone_through_without_a_change(
+    make_stand: Make, base_folder: Path
+) -> None:
+    stand = make_stand("empty", validation_fraction=0.0)
+    sha256 = stand.queue("a.jsonl")
+    labels = stand.workspace.tokens / sha256[:32] / "labels.bin"
+    labels.write_bytes(bytes(labels.stat().st_size))
+    run = stand.start(sha256)
+    stand.train()
+    skipped = [r.event for r in stand.facts(StepSkipped)]
+    (weights,) = (load_file(stand.workspace.root / r.event.path / "model.safetensors") for r in
+                  stand.facts(CheckpointSaved))  # fmt: skip
+    base = load_file(base_folder / "model.safetensors")
+
+    assert stand.follower.catch_up().run.runs[run].steps_planned == len(skipped) > 3
+    assert {"no_targets"} == {step.reason for step in skipped}
+    assert "completed" == stand.follower.state.run.runs[run].state
+    assert all(torch.equal(weights[name], base[name]) for name in weights)
 
 
 def test_phases_are_facts_in_order_and_not_one_a_step(stand: Stand) -> None:

@@ -217,6 +217,41 @@ def test_a_step_that_is_not_finite_changes_neither_weights_nor_moments(stage: Ca
     assert not same(before, staged.state())
 
 
+def without_targets(batch: Batch) -> Batch:
+    """The same row, and nothing of it to learn: intake lets no such row through."""
+    ids = batch.input_ids[0].numpy()
+    return batch_of([(ids, np.zeros(len(ids), dtype=np.uint8))])
+
+
+def test_a_window_without_a_target_never_reaches_the_model_and_is_counted(stage: Callable[[], Stage]) -> None:
+    first, second, third = rows(3)
+    plain, with_empty, seen = stage(), stage(), []
+    plain.train(iter([Work(1, 1, RATE, (first, third), 2, 0)]), 1)
+    with_empty.model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0].targets)))
+    batches = (first, without_targets(second), third)
+    with_empty.train(iter([Work(1, 1, RATE, batches, 3, 0)]), 1)
+    one, other = plain.figures[0], with_empty.figures[0]
+
+    assert same(plain.state(), with_empty.state())
+    assert [len(first.targets), len(third.targets)] == seen
+    assert (0, 1) == (one.empty_windows, other.empty_windows)
+    assert (one.loss, one.grad_norm) == (other.loss, other.grad_norm)
+    assert one.trained_tokens == other.trained_tokens
+    assert one.tokens + sum(second.lengths) == other.tokens
+
+
+def test_a_step_without_any_target_changes_nothing_and_is_no_bad_number(stage: Callable[[], Stage]) -> None:
+    staged = stage()
+    staged.train(works(rows(1), 1), 1)
+    before, empty = staged.state(), [without_targets(batch) for batch in rows(4)]
+    staged.train(works(empty, 1), 4)
+
+    assert same(before, staged.state())
+    assert 4 * [(False, False, 1)] == [
+        (each.is_finite, each.has_targets, each.empty_windows) for each in staged.figures[1:]
+    ]
+
+
 def test_three_in_a_row_end_the_run_two_and_two_do_not(stage: Callable[[], Stage]) -> None:
     staged = stage()
     staged.train(poisoned(rows(6), staged.model, {1, 2, 4, 5}), 6)
