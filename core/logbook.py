@@ -1,6 +1,7 @@
 """The log as this service opens it: with the curves kept inside the appending transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import astuple
 from typing import Any
 
 from db import rollups
@@ -12,16 +13,42 @@ from projections import curves
 from projections.fold import EMPTY, FOLDED, Follower, State, fold
 
 
-def _inline(connection: Any, facts: Sequence[Recorded]) -> None:
-    if rows := curves.partials(facts):
-        rollups.merge(connection, rows)
+def keep_curves(connection: Any, facts: Iterable[Recorded]) -> None:
+    """Add the steps among these facts, the newest ones, to the roll-ups: part of their own transaction."""
+    _keep(connection, facts, rollups.merge)
+
+
+def fill_history(log: Log) -> None:
+    """Fold what an older schema did not keep, once: the curve of all runs together."""
+    if rollups.newest_strand(log.reader) is None and log.newest(StepsCompleted) is not None:
+        with log.transaction() as db:
+            _keep(db, log.read(types=(StepsCompleted,)), lambda connection, rows: None)
+
+
+def _keep(
+    connection: Any, facts: Iterable[Recorded], merge: Callable[[Any, Iterable[curves.Partial]], None]
+) -> None:
+    strand: curves.Strand | None = None
+    for fact in facts:
+        if not isinstance(fact.event, StepsCompleted):
+            continue
+        if strand is None and (row := rollups.newest_strand(connection)) is not None:
+            strand = curves.Strand(*row)
+        following = curves.follow(strand, fact.seq, fact.event)
+        if strand is not None and following.seq != strand.seq:
+            rollups.put_strand(connection, astuple(strand))
+        strand, rows = following, curves.partials([fact])
+        merge(connection, rows)
+        rollups.merge_whole(connection, curves.whole(rows, strand.turn))
+    if strand is not None:
+        rollups.put_strand(connection, astuple(strand))
 
 
 def open_log(
     workspace: Workspace, actor: str, *, create: bool = False, busy_ms: int = BUSY_MS
 ) -> Log:
     """This process's log; one per process. Raises LogUnreadable."""
-    return Log(workspace.log, actor, inline=_inline, create=create, busy_ms=busy_ms)
+    return Log(workspace.log, actor, inline=keep_curves, create=create, busy_ms=busy_ms)
 
 
 def follow(log: Log) -> Follower:

@@ -1,21 +1,29 @@
 """Rebuilding: fold everything again from the log, compare it with what was live, replace it."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from core.logbook import state_at
+from core.logbook import keep_curves, state_at
 from db import rollups
+from db.engine import driver
 from events.log import Log
 from events.types import StepsCompleted
-from projections import curves
 from projections.fold import PROJECTIONS, State, digest, plain
 
 READ_STATE = "SELECT projection, version, seq, digest, data FROM snapshot ORDER BY seq"
 WRITE_STATE = (
     "INSERT OR REPLACE INTO snapshot (projection, version, seq, digest, data) VALUES (?, ?, ?, ?, ?)"
 )
+
+STRIDE = 50_000  # facts between two words of progress
+DIFFERENCES = 1_000  # told of each table; all of them are mended
+ROWS_A_WRITE = 500  # mended in one transaction: no append waits for longer
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,40 +65,102 @@ def compare(log: Log) -> list[Difference]:
     return found
 
 
-def rebuild(log: Log) -> list[Difference]:
-    """Compare everything, then replace it; gives what differed."""
+def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Difference]:
+    """Compare everything, then replace what differs; gives what differed.
+
+    The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
+    """
     found = compare(log)
-    head = log.head()
-    folded: Rows = {}
-    _fold_rollups(log, 0, head, folded)  # the long part, while others write
-    with log.transaction() as db:
-        newest = log.head()
-        _fold_rollups(log, head, newest, folded)
-        live = {tuple(row[:5]): tuple(row) for row in db.execute(f"SELECT {rollups.COLUMNS} FROM rollup")}
-        found += _compare_rollups(live, folded, newest)
-        db.execute("DELETE FROM rollup")
-        rollups.merge(db, folded.values())
+    with contextlib.closing(Aside(log)) as aside:
+        while aside.seq < (head := log.head()):
+            aside.fold(min(aside.seq + STRIDE, head))
+            tell(aside.seq, head)
+        reader = log.reader
+        reader.execute("BEGIN")  # what was live and what it was made of, of one instant
+        try:
+            aside.fold(log.head())
+            wrong = {name: list(aside.differing(name)) for name, *_ in rollups.TABLES}
+        finally:
+            reader.execute("COMMIT")
+        for name, differing in wrong.items():
+            found += [
+                Difference("curves", aside.seq, f"{name}/{'/'.join(map(str, key))}", live, folded)
+                for key, live, folded in differing[:DIFFERENCES]
+            ]
+            for start in range(0, len(differing), ROWS_A_WRITE):
+                aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
     keep(log, state_at(log))
     return found
 
 
-Rows = dict[tuple[Any, ...], tuple[Any, ...]]
+Row = tuple[Any, ...]
 
 
-def _fold_rollups(log: Log, after: int, to: int, rows: Rows) -> None:
-    """Merge the steps of a range into `rows`, in the order of the appends: sums are the same bits."""
-    for recorded in log.read(after, to=to, types=(StepsCompleted,)):
-        for partial in curves.partials([recorded]):
-            key = tuple(partial[:5])
-            rows[key] = curves.combine(rows[key], partial) if key in rows else tuple(partial)
+class Aside:
+    """The curves' tables in a database of their own (SQLite deletes it), folded from the first step."""
+
+    def __init__(self, log: Log) -> None:
+        self.seq = 0
+        self._log = log
+        self._made = driver().connect("", isolation_level=None)
+        for name, *_ in rollups.TABLES:
+            asked = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+            self._made.execute(log.reader.execute(asked, (name,)).fetchone()[0])
+        self._made.execute("PRAGMA cache_size=-65536")
+        self._made.execute("PRAGMA synchronous=0")
+
+    def fold(self, to: int) -> None:
+        """In the order of the appends: sums are the same bits."""
+        self._made.execute("BEGIN")
+        keep_curves(self._made, self._log.read(self.seq, to=to, types=(StepsCompleted,)))
+        self._made.execute("COMMIT")
+        self.seq = to
+
+    def differing(self, table: str) -> Iterator[tuple[Row, Row | None, Row | None]]:
+        """(key, live row, folded row) of all that are not the same, in the order of their keys."""
+        key, columns = _shape(table)
+        sql = f"SELECT {columns} FROM {table} ORDER BY {key}"
+        n = key.count(",") + 1
+        pairs = _pairs(self._log.reader.execute(sql), self._made.execute(sql), n)
+        return (((live or folded)[:n], live, folded) for live, folded in pairs)  # type: ignore[index]
+
+    def mend(self, table: str, keys: list[Row]) -> None:
+        """Put the folded rows of these keys in the place of the live ones, as of this instant."""
+        key, columns = _shape(table)
+        at = " AND ".join(f"{name} = ?" for name in key.split(", "))
+        marks = ",".join("?" * (columns.count(",") + 1))
+        self.fold(self._log.head())
+        with self._log.transaction() as db:
+            self.fold(self._log.head())  # nobody writes now
+            for each in keys:
+                db.execute(f"DELETE FROM {table} WHERE {at}", each)
+                row = self._made.execute(f"SELECT {columns} FROM {table} WHERE {at}", each).fetchone()
+                if row is not None:
+                    db.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)
+
+    def close(self) -> None:
+        self._made.close()
 
 
-def _compare_rollups(live: Rows, folded: Rows, seq: int) -> list[Difference]:
-    found = []
-    for key in sorted(live.keys() | folded.keys()):
-        if live.get(key) != folded.get(key):
-            found.append(Difference("curves", seq, "/".join(map(str, key)), live.get(key), folded.get(key)))
-    return found
+def _shape(table: str) -> tuple[str, str]:
+    return next((key, columns) for name, key, columns in rollups.TABLES if name == table)
+
+
+def _pairs(live: Iterator[Row], folded: Iterator[Row], n: int) -> Iterator[tuple[Row | None, Row | None]]:
+    """Rows of two tables by their key, the first n columns; only those that are not the same."""
+    one, other = next(live, None), next(folded, None)
+    while one is not None or other is not None:
+        if one == other:
+            one, other = next(live, None), next(folded, None)
+        elif other is None or (one is not None and one[:n] < other[:n]):
+            yield one, None
+            one = next(live, None)
+        elif one is None or other[:n] < one[:n]:
+            yield None, other
+            other = next(folded, None)
+        else:
+            yield one, other
+            one, other = next(live, None), next(folded, None)
 
 
 def _text(state: Any) -> str:

@@ -1,13 +1,18 @@
-"""The roll-up rows: merged inside the appending transaction, read as one range."""
+"""The roll-up rows: merged inside the appending transaction, read as one range.
+
+Two tables of one shape: `rollup` by run and attempt, `history` over all runs.
+"""
 
 from collections.abc import Iterable
 from typing import Any
 
-COLUMNS = "metric, lvl, bucket, run, attempt, n, n_nonfinite, sum, min, max, last, last_step"
+KEY, WHOLE_KEY = "metric, lvl, bucket, run, attempt", "metric, lvl, bucket, turn"
+VALUES = "n, n_nonfinite, sum, min, max, last, last_step"
+COLUMNS = f"{KEY}, {VALUES}"
+STRAND = "seq, run, attempt, first_step, last_step, turn"
 
 #: min() and max() of SQLite give NULL when any argument is NULL: hence COALESCE on both sides.
-MERGE = f"""
-INSERT INTO rollup ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_MERGED = """
 ON CONFLICT DO UPDATE SET
     n = n + excluded.n,
     n_nonfinite = n_nonfinite + excluded.n_nonfinite,
@@ -17,11 +22,52 @@ ON CONFLICT DO UPDATE SET
     last = COALESCE(excluded.last, last),
     last_step = excluded.last_step
 """
+MERGE = f"INSERT INTO rollup ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {_MERGED}"
+MERGE_WHOLE = (
+    f"INSERT INTO history ({WHOLE_KEY}, {VALUES}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) {_MERGED}"
+)
+PUT_STRAND = (
+    f"INSERT INTO strand ({STRAND}) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET last_step = excluded.last_step"
+)
+#: How each table is read and compared: name, key, all columns.
+TABLES = (
+    ("rollup", KEY, COLUMNS), ("history", WHOLE_KEY, f"{WHOLE_KEY}, {VALUES}"), ("strand", "seq", STRAND),
+)  # fmt: skip
 
 
 def merge(connection: Any, rows: Iterable[Any]) -> None:
-    """Add partial rows to what is there."""
+    """Add partial rows of runs to what is there."""
     connection.executemany(MERGE, rows)
+
+
+def merge_whole(connection: Any, rows: Iterable[Any]) -> None:
+    """Add partial rows of the whole history."""
+    connection.executemany(MERGE_WHOLE, rows)
+
+
+def put_strand(connection: Any, strand: Iterable[Any]) -> None:
+    """Note a strand, or how far it has got."""
+    connection.execute(PUT_STRAND, tuple(strand))
+
+
+def newest_strand(connection: Any, to: int | None = None) -> Any:
+    """The row of the newest strand, up to a position if given; None: there is none."""
+    where, values = ("", list[Any]()) if to is None else (" WHERE seq <= ?", [to])
+    sql = f"SELECT {STRAND} FROM strand{where} ORDER BY seq DESC LIMIT 1"
+    return connection.execute(sql, values).fetchone()
+
+
+def strands(connection: Any, run: str | None, to: int | None = None) -> list[Any]:
+    """The rows of a run's strands, of the whole history's turns if none is given, in the log's order."""
+    where, values = ("seq = turn", list[Any]()) if run is None else ("run = ?", list[Any]([run]))
+    if to is not None:
+        where += " AND seq <= ?"
+        values.append(to)
+    rows: list[Any] = connection.execute(
+        f"SELECT {STRAND} FROM strand WHERE {where} ORDER BY seq", values
+    ).fetchall()
+    return rows
 
 
 def read(
@@ -34,4 +80,14 @@ def read(
         sql += " AND run = ?"
         values.append(run)
     rows: list[Any] = connection.execute(sql, values).fetchall()
+    return rows
+
+
+def read_whole(connection: Any, metric: str, level: int, first_bucket: int, last_bucket: int) -> list[Any]:
+    """The same of the whole history; in place of run and attempt stand an empty name and the turn."""
+    rows: list[Any] = connection.execute(
+        f"SELECT metric, lvl, bucket, '', turn, {VALUES} FROM history "
+        "WHERE metric = ? AND lvl = ? AND bucket BETWEEN ? AND ?",
+        (metric, level, first_bucket, last_bucket),
+    ).fetchall()
     return rows

@@ -26,8 +26,9 @@ class EventRow(SQLModel, table=True):
     __tablename__: ClassVar[Any] = "event"
     __table_args__ = (
         Index("event_type", "type", "seq"),
-        Index("event_stream", "stream", "seq"),
-        Index("event_actor", "actor", "seq"),
+        # type and actor stand behind: a search inside a stream reads no row that it does not show
+        Index("event_stream", "stream", "seq", "type", "actor"),
+        Index("event_actor", "actor", "type", "seq"),
         # partial: steps, nine rows in ten, have neither
         Index("event_correlation", "correlation", "seq", sqlite_where=text("correlation IS NOT NULL")),
         Index("event_causation", "causation", "seq", sqlite_where=text("causation IS NOT NULL")),
@@ -92,6 +93,43 @@ class RollupRow(SQLModel, table=True):
     max: float | None = Field(sa_column=Column(REAL, nullable=True))
     last: float | None = Field(sa_column=Column(REAL, nullable=True))
     last_step: int = _integer()  # global step of `last`
+
+
+class HistoryRow(SQLModel, table=True):
+    """One bucket of a metric over all runs, however many; only what was done again stands apart (`turn`)."""
+
+    __tablename__: ClassVar[Any] = "history"
+    __table_args__ = ({**STRICT, "sqlite_with_rowid": False},)
+
+    metric: str = _text(primary_key=True)
+    lvl: int = _integer(primary_key=True, autoincrement=False)  # from 1 on: width 64 * 4^lvl
+    bucket: int = _integer(primary_key=True, autoincrement=False)
+    turn: int = _integer(primary_key=True, autoincrement=False)  # the strand at which history last went back
+    n: int = _integer()
+    n_nonfinite: int = _integer()
+    sum: float = Field(sa_column=Column(REAL, nullable=False))
+    min: float | None = Field(sa_column=Column(REAL, nullable=True))
+    max: float | None = Field(sa_column=Column(REAL, nullable=True))
+    last: float | None = Field(sa_column=Column(REAL, nullable=True))
+    last_step: int = _integer()
+
+
+class StrandRow(SQLModel, table=True):
+    """The steps of one trainer process in a row: the global steps `first_step` to `last_step`."""
+
+    __tablename__: ClassVar[Any] = "strand"
+    __table_args__ = (
+        Index("strand_run", "run", "seq"),
+        Index("strand_turn", "seq", sqlite_where=text("seq = turn")),
+        STRICT,
+    )
+
+    seq: int = _integer(primary_key=True, autoincrement=False)  # of its first steps
+    run: str = _text()
+    attempt: int = _integer()
+    first_step: int = _integer()
+    last_step: int = _integer()
+    turn: int = _integer()  # seq of the newest strand up to here that did steps again, else of the first
 
 
 class SnapshotRow(SQLModel, table=True):

@@ -18,9 +18,15 @@ def link(previous: bytes, first_seq: int, last_seq: int, at: int, rows: Iterable
     """The head after a commit. Each field is preceded by its length, so that no two rows read alike."""
     digest = hashlib.sha256(previous)
     digest.update(b"%d,%d,%d;" % (first_seq, last_seq, at))
-    for row in rows:
-        for value in row:
-            part = b"" if value is None else str(value).encode()
-            digest.update(b"%d:" % (-1 if value is None else len(part)))
-            digest.update(part)
+    known: dict[Any, str] = {}  # a commit's facts share their time, actor, version and much else
+    for *envelope, data in rows:
+        parts = [known.get(value) or known.setdefault(value, _field(value)) for value in envelope]
+        digest.update(f"{''.join(parts)}{_field(data)}".encode())
     return digest.digest()
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return "-1:"
+    text = str(value)
+    return f"{len(text) if text.isascii() else len(text.encode())}:{text}"

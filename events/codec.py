@@ -1,6 +1,7 @@
 """Facts as JSON text and back; numbers JSON cannot hold (NaN, Inf) are carried beside their place."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import msgspec
@@ -14,6 +15,12 @@ TYPES: dict[str, type[Event]] = {
     name: thing
     for name, thing in vars(types).items()
     if isinstance(thing, type) and issubclass(thing, Event) and thing is not Event
+}
+
+#: The fields of every fact that may hold a float.
+_FLOATING = {
+    cls: tuple(f.name for f in fields(cls) if any(kind in str(f.type) for kind in ("float", "Any")))
+    for cls in TYPES.values()
 }
 
 NONFINITE = "nonfinite"
@@ -38,6 +45,8 @@ def encode(event: Event) -> str:
 
     A non-finite float becomes null, and `nonfinite` names its place and kind: {"columns.loss.3": "nan"}.
     """
+    if not any(_is_lost(getattr(event, name)) for name in _FLOATING[type(event)]):
+        return msgspec.json.encode(event).decode()
     data = msgspec.to_builtins(event)
     lost: dict[str, str] = {}
     for key, value in data.items():
@@ -46,6 +55,20 @@ def encode(event: Event) -> str:
     if lost:
         data[NONFINITE] = lost
     return msgspec.json.encode(data).decode()
+
+
+def _is_lost(value: Any) -> bool:
+    """Is there a number in it that JSON cannot hold? One that only may be counts as well."""
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_is_lost, value.values()))
+    if isinstance(value, list | tuple):
+        try:
+            return not math.isfinite(sum(value))  # a column of numbers, at once
+        except (TypeError, OverflowError):
+            return any(map(_is_lost, value))
+    return False
 
 
 def _finite(value: Any, place: str, lost: dict[str, str]) -> Any:

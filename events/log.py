@@ -25,6 +25,7 @@ INSERT_COMMAND = "INSERT INTO command (key, first_seq, last_seq, request_hash, a
 
 #: So long may the WAL grow, in pages, before it goes into the database: SQLite's own, and on a full disk.
 USUAL_PAGES, TIGHT_PAGES = 1000, 16
+LARGEST_WINDOW = 65_536  # positions of the log that one reading of several types looks at
 
 #: Runs inside the appending transaction: keeps rows that must never lag behind (curves).
 Inline = Callable[[Any, Sequence[Recorded]], None]
@@ -201,7 +202,11 @@ class Log:
         where, values = "", list[Any]()
         if types is not None:
             names = [cls.__name__ for cls in types]
-            where += f" AND type IN ({','.join('?' * len(names))})"
+            if stream is None and len(names) > 1:
+                yield from self._read_kinds(names, after, to, page)
+                return
+            # `+type`: inside a stream the stream's index is the shorter way, whatever the planner guesses
+            where += f" AND {'' if stream is None else '+'}type IN ({','.join('?' * len(names))})"
             values += names
         if stream is not None:
             where += " AND stream = ?"
@@ -217,6 +222,25 @@ class Log:
             if len(rows) < page:
                 return
             after = rows[-1][0]
+
+    def _read_kinds(self, names: list[str], after: int, to: int | None, page: int) -> Iterator[Recorded]:
+        """Facts of several types, window by window.
+
+        Each type's index gives its part: only a window is sorted, and the steps between, nine facts in ten,
+        are never touched.
+        """
+        marks = ",".join("?" * len(names))
+        sql = f"SELECT {COLUMNS} FROM event WHERE type IN ({marks}) AND seq > ? AND seq <= ? ORDER BY seq"
+        end = self.head() if to is None else min(to, self.head())
+        window = page
+        while after < end:
+            upper = min(after + window, end)
+            rows = self.reader.execute(sql, (*names, after, upper)).fetchall()
+            for row in rows:
+                yield recorded(row)
+            after = upper
+            if len(rows) < page:
+                window = min(2 * window, LARGEST_WINDOW)
 
     def get(self, seq: int) -> Recorded | None:
         """One fact."""

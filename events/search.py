@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from events.codec import TYPES
 from events.log import Log
 from events.types import Recorded
 
@@ -43,9 +44,9 @@ class Query:
             return [("seq = ?", first), ("correlation = ? AND seq <> ?", first * 2)]
         if self.streams is not None:
             return [("stream = ?", (stream,)) for stream in self.streams]
-        if self.types is not None and (len(self.types) == 1 or not self.actor):
-            return [("type = ?", (name,)) for name in self.types]
-        return [("actor = ?", (self.actor,))] if self.actor else [("1", ())]
+        if self.actor:
+            return [("actor = ? AND type = ?", (self.actor, name)) for name in self.types or TYPES]
+        return [("1", ())] if self.types is None else [("type = ?", (name,)) for name in self.types]
 
     @property
     def rest(self) -> Path | None:
@@ -53,7 +54,7 @@ class Query:
         asked = self.paths[0][0] if self.paths else "1"
         conditions, values = list[str](), list[Any]()
         for column, wanted in (("stream", self.streams), ("type", self.types)):
-            if wanted is not None and not asked.startswith(column):
+            if wanted is not None and f"{column} = ?" not in asked:
                 conditions.append(f"{column} IN ({','.join('?' * len(wanted))})")
                 values += wanted
         if self.actor and not asked.startswith("actor"):
@@ -99,15 +100,45 @@ def find(
     log: Log, query: Query, low: int, high: int, n: int, *, forward: bool, stretch: int
 ) -> tuple[list[int], int | None]:
     """Up to `n` matches with low < seq <= high, in order; where it gave up after `stretch` facts, or None."""
+    if query.rest is None:  # the places alone, each from its index: no row is read that is not shown
+        order = "ASC" if forward else "DESC"
+        sql = "SELECT seq FROM event WHERE {} AND seq > ? AND seq <= ? ORDER BY seq {} LIMIT ?"
+        places = [
+            seq
+            for where, values in query.paths
+            for (seq,) in log.reader.execute(sql.format(where, order), (*values, low, high, n))
+        ]
+        return sorted(places, reverse=not forward)[:n], None
+    if len(query.paths) == 1:
+        return _inside(log, query.paths[0], query.rest, low, high, n, forward, stretch)
     found: list[int] = []
     for looked, (seq, matches) in enumerate(walk(log, query, low, high, forward=forward), 1):
         if matches:
             found.append(seq)
         if len(found) == n:
             return found, None
-        if query.rest is not None and looked == stretch:
+        if looked == stretch:
             return found, seq
     return found, None
+
+
+def _inside(
+    log: Log, path: Path, rest: Path, low: int, high: int, n: int, forward: bool, stretch: int
+) -> tuple[list[int], int | None]:
+    """The same along one index, looked through by SQLite itself: a tenth of the time."""
+    (where, values), (fits, more) = path, rest
+    order, last = ("ASC", "max") if forward else ("DESC", "min")
+    columns = "seq, stream, type, actor" + (", data" if "data" in fits else "")
+    looked = (
+        f"SELECT {columns} FROM event WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq {order} LIMIT ?"
+    )
+    bounds = (*values, low, high, stretch)
+    sql = f"SELECT seq FROM ({looked}) WHERE {fits} LIMIT ?"
+    found = [seq for (seq,) in log.reader.execute(sql, (*bounds, *more, n))]
+    if len(found) == n:
+        return found, None
+    seen, end = log.reader.execute(f"SELECT count(*), {last}(seq) FROM ({looked})", bounds).fetchone()
+    return found, end if seen == stretch else None
 
 
 def count(log: Log, query: Query, low: int, high: int, *, most: int, stretch: int) -> tuple[int, bool]:

@@ -1,6 +1,6 @@
 """The control: may anything train, what was asked for, and what still waits for an answer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from events.codec import TYPES
 from events.types import (
@@ -38,6 +38,7 @@ from events.types import (
     VersionRestored,
     VersionUnpinned,
 )
+from projections.change import replace
 
 VERSION = 2
 

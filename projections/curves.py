@@ -10,11 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from events.types import Recorded, StepsCompleted
+from projections.change import replace
 
-METRICS = ("loss", "grad_norm", "learning_rate", "tokens_per_sec", "penalty_mass")
+SPEED = "tokens_per_sec"
+METRICS = ("loss", "grad_norm", "learning_rate", SPEED, "penalty_mass")
 BASE = 64
+WHOLE = 1  # the finest level of the curve over all runs; below it the single steps are few
 LEVELS = 9  # widths 64, 256, … 4,194,304 steps
 
+#: n, n_nonfinite, sum, min, max, last
+Summary = tuple[int, int, float, float | None, float | None, float | None]
 #: metric, lvl, bucket, run, attempt, n, n_nonfinite, sum, min, max, last, last_step
 Partial = tuple[str, int, int, str, int, int, int, float, float | None, float | None, float | None, int]
 
@@ -40,7 +45,7 @@ def width(level: int) -> int:
 
 def values(steps: StepsCompleted, metric: str) -> list[float | int | None]:
     """One column; tokens per second is made of two."""
-    if metric != "tokens_per_sec":
+    if metric != SPEED:
         return steps.columns.get(metric, [None] * steps.n)
     tokens, seconds = steps.columns.get("tokens"), steps.columns.get("seconds")
     if tokens is None or seconds is None:
@@ -52,44 +57,81 @@ def partials(facts: Iterable[Recorded]) -> list[Partial]:
     """The roll-up rows that these facts add, every metric at every level."""
     rows: list[Partial] = []
     for recorded in facts:
-        if isinstance(recorded.event, StepsCompleted):
-            for metric in METRICS:
-                column = values(recorded.event, metric)
-                for level in range(LEVELS):
-                    rows += _level(recorded.event, metric, column, level)
+        steps = recorded.event
+        if isinstance(steps, StepsCompleted):
+            for metric, column in columns(steps).items():
+                rows += _rows(steps, metric, column)
     return rows
 
 
-def _level(
-    steps: StepsCompleted, metric: str, column: Sequence[float | int | None], level: int
-) -> list[Partial]:
+def columns(steps: StepsCompleted) -> dict[str, list[float | int | None]]:
+    """The columns of these steps by metric, but for those it does not have."""
+    found = {metric: values(steps, metric) for metric in METRICS if metric in steps.columns}
+    return found | ({SPEED: values(steps, SPEED)} if "seconds" in steps.columns else {})
+
+
+def _rows(steps: StepsCompleted, metric: str, column: Sequence[float | int | None]) -> list[Partial]:
     rows: list[Partial] = []
-    size, first, n = width(level), steps.first_global_step, len(column)
-    start = 0
-    while start < n:
-        bucket = (first + start) // size
-        end = min(n, (bucket + 1) * size - first)
-        known = [v for v in column[start:end] if v is not None]
-        finite = [v for v in known if math.isfinite(v)]
-        if known:
-            rows.append((
-                metric, level, bucket, steps.run, steps.attempt, len(finite), len(known) - len(finite),
-                math.fsum(finite), min(finite, default=None), max(finite, default=None),
-                finite[-1] if finite else None, first + end - 1,
-            ))  # fmt: skip
-        start = end
+    first, n = steps.first_global_step, len(column)
+    known: dict[tuple[int, int], Summary | None] = {}  # at most levels all steps lie in one bucket
+    for level in range(LEVELS):
+        size, start = width(level), 0
+        while start < n:
+            bucket = (first + start) // size
+            end = min(n, (bucket + 1) * size - first)
+            if (start, end) not in known:
+                known[start, end] = summary(column[start:end])
+            if (found := known[start, end]) is not None:
+                rows.append(
+                    (metric, level, bucket, steps.run, steps.attempt, *found, first + end - 1)
+                )
+            start = end
     return rows
 
 
-def combine(row: Sequence[Any], more: Sequence[Any]) -> tuple[Any, ...]:
-    """Two partial rows of one key as one, as `db.rollups.MERGE` does it in SQL."""
-    lows = [v for v in (row[8], more[8]) if v is not None]
-    highs = [v for v in (row[9], more[9]) if v is not None]
+def summary(part: Sequence[float | int | None]) -> Summary | None:
+    """What a roll-up row says of these values; None: there are none."""
+    try:
+        total = math.fsum(part)  # type: ignore[arg-type]  # None: it tries, and says so
+    except (TypeError, ValueError, OverflowError):
+        total = math.nan
+    if math.isfinite(total) and part:  # all of them are, as nearly always
+        return len(part), 0, total, min(part), max(part), part[-1]  # type: ignore[type-var]
+    known = [v for v in part if v is not None]
+    finite = [v for v in known if math.isfinite(v)]
+    if not known:
+        return None
     return (
-        *row[:5], row[5] + more[5], row[6] + more[6], row[7] + more[7],
-        min(lows, default=None), max(highs, default=None),
-        row[10] if more[10] is None else more[10], more[11],
+        len(finite), len(known) - len(finite), math.fsum(finite), min(finite, default=None),
+        max(finite, default=None), finite[-1] if finite else None,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Strand:
+    """The steps of one trainer process in a row, as the table `strand` has them."""
+
+    seq: int  # of its first steps
+    run: str
+    attempt: int
+    first_step: int  # global
+    last_step: int
+    turn: int  # seq of the newest strand up to this one that did steps again
+
+
+def follow(before: Strand | None, seq: int, steps: StepsCompleted) -> Strand:
+    """The strand that these steps belong to, when those before them belonged to `before`."""
+    first, last = steps.first_global_step, steps.first_global_step + steps.n - 1
+    if before is None or first <= before.last_step:
+        return Strand(seq, steps.run, steps.attempt, first, last, seq)
+    if (steps.run, steps.attempt) == (before.run, before.attempt):
+        return replace(before, last_step=last)
+    return Strand(seq, steps.run, steps.attempt, first, last, before.turn)
+
+
+def whole(rows: Iterable[Partial], turn: int) -> list[tuple[Any, ...]]:
+    """What the same steps add to the curve of all runs: a row is like theirs, `turn` for run and attempt."""
+    return [(*row[:3], turn, *row[5:]) for row in rows if row[1] >= WHOLE]
 
 
 def level_for(first_step: int, last_step: int, points: int) -> int | None:

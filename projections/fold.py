@@ -1,7 +1,7 @@
 """The fold: all state at once, from facts; the same for now, for the past, and for decisions."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
@@ -12,11 +12,14 @@ from immutables import Map
 from events.codec import TYPES
 from events.types import Event, Recorded, ResourcesSampled, StepsCompleted
 from projections import control, health, inbox, memory, queue, run, storage, versions, workspace
+from projections.change import replace
 
 #: What state folds never touch: nine facts in ten.
 NUMERIC: tuple[type[Event], ...] = (StepsCompleted, ResourcesSampled)
 #: What they read.
 FOLDED: tuple[type[Event], ...] = tuple(cls for cls in TYPES.values() if cls not in NUMERIC)
+
+Apply = Callable[[Any, Recorded], Any]
 
 PROJECTIONS: Any = MappingProxyType(
     {
@@ -53,15 +56,27 @@ class State:
 EMPTY = State(0, 0, *(module.EMPTY for module in PROJECTIONS.values()))
 
 
+def _readers() -> dict[type[Event], tuple[tuple[str, Apply], ...]]:
+    """Fact → the folds that may change with it: a module can match no fact that it does not import."""
+    known = {name: set(map(id, vars(module).values())) for name, module in PROJECTIONS.items()}
+    return {
+        cls: tuple((name, module.apply) for name, module in PROJECTIONS.items() if id(cls) in known[name])
+        for cls in FOLDED
+    }
+
+
+READERS = _readers()
+
+
 def apply(state: State, recorded: Recorded) -> State:
     """One fact further."""
-    changed: dict[str, Any] = {}
-    for name, module in PROJECTIONS.items():
+    changed: dict[str, Any] = {"seq": recorded.seq, "at": recorded.at}
+    for name, apply_one in READERS.get(type(recorded.event), ()):
         before = getattr(state, name)
-        after = module.apply(before, recorded)
+        after = apply_one(before, recorded)
         if after is not before:
             changed[name] = after
-    return replace(state, seq=recorded.seq, at=recorded.at, **changed)
+    return replace(state, **changed)
 
 
 def fold(facts: Iterable[Recorded], state: State = EMPTY) -> State:
@@ -72,16 +87,28 @@ def fold(facts: Iterable[Recorded], state: State = EMPTY) -> State:
 
 
 class Follower:
-    """State at the head of a log; `read(after)` gives the folded facts behind a position, in order."""
+    """State at the head of a log; `read(after)` gives the folded facts behind a position, in order.
 
-    def __init__(self, read: Callable[[int], Iterator[Recorded]], state: State = EMPTY) -> None:
-        self._read = read
+    `passed` sees the state after each of them.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int], Iterator[Recorded]],
+        state: State = EMPTY,
+        passed: Callable[[State], None] = lambda state: None,
+    ) -> None:
+        self._read, self._passed = read, passed
         self.state = state
 
     def catch_up(self) -> State:
         """Fold what is new."""
-        self.state = fold(self._read(self.state.seq), self.state)
-        return self.state
+        state = self.state
+        for recorded in self._read(state.seq):
+            state = apply(state, recorded)
+            self._passed(state)
+        self.state = state
+        return state
 
 
 def plain(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The health: which processes run, what crashed, what is wrong and needs a person."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from immutables import Map
 
@@ -18,6 +18,7 @@ from events.types import (
     Recorded,
     TrainingFailed,
 )
+from projections.change import replace
 from projections.crashes import Crash, crash
 
 VERSION = 4

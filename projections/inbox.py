@@ -1,6 +1,6 @@
 """The inbox: which files came in, under which names, and what was found in them."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
@@ -15,6 +15,7 @@ from events.types import (
     FileValidated,
     Recorded,
 )
+from projections.change import replace
 
 VERSION = 2
 

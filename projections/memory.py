@@ -1,6 +1,6 @@
 """The memory of runs: what each was planned with, and how measured peaks compare with what was expected."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from immutables import Map
 
@@ -12,6 +12,7 @@ from events.types import (
     TrainingFailed,
     TrainingSkipped,
 )
+from projections.change import replace
 
 VERSION = 1
 LEAST_STEPS = 2  # with the second step the moments are there

@@ -11,7 +11,8 @@ from immutables import Map
 
 from events.types import Recorded
 from projections import status
-from projections.fold import PROJECTIONS, State, apply, plain
+from projections.change import parts
+from projections.fold import PROJECTIONS, READERS, State, plain
 
 STEPS_READ = 32  # StepsCompleted facts that the status document asks for
 #: What of the status document a step sets.
@@ -121,17 +122,16 @@ def _set_by(low: Moment, high: Moment, between: Iterable[Recorded]) -> tuple[dic
     """path → seq of the last fact that changed it, for all that differs in the end; and the last of all."""
     found: dict[str, int] = {}
     newest = None
-    state = low.state
+    states = {name: getattr(low.state, name) for name in PROJECTIONS}
     wanted = {name: _tree(getattr(low.state, name), getattr(high.state, name)) for name in PROJECTIONS}
     for recorded in between:
-        after = apply(state, recorded)
-        for name, inner in wanted.items():
-            was, became = getattr(state, name), getattr(after, name)
+        for name, apply in READERS.get(type(recorded.event), ()):
+            was = states[name]
+            states[name] = became = apply(was, recorded)
             if was is not became:
                 newest = recorded.seq
-                for path in _touched(was, became, inner, name):
+                for path in _touched(was, became, wanted[name], name):
                     found[path] = recorded.seq
-        state = after
     step = high.steps[-1] if high.steps else None
     if step is not None and step.seq > low.seq:
         found |= {f"status.{key}": step.seq for key in STEPS}
@@ -197,7 +197,7 @@ def _parts(value: Any) -> Any:
     if isinstance(value, Map | dict):
         return value
     if hasattr(value, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        return parts(value)
     return None
 
 

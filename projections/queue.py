@@ -1,6 +1,6 @@
 """The queue: which files wait, which one trains, how each one ended."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
@@ -24,6 +24,7 @@ from events.types import (
     TrainingStarted,
     TrainingStopped,
 )
+from projections.change import replace
 
 VERSION = 2
 PRIORITIES = ("high", "normal", "low")

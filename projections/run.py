@@ -1,7 +1,7 @@
 """The runs: which file is being trained, from where, how far, and how each run ended."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
@@ -23,6 +23,7 @@ from events.types import (
     ValidationMeasured,
     VersionRestored,
 )
+from projections.change import replace
 from projections.crashes import FOREIGN, INCURABLE
 
 VERSION = 5

@@ -1,6 +1,6 @@
 """The storage: which resume points and backups exist, in the log's order, and what may become of each."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
@@ -20,6 +20,7 @@ from events.types import (
     DiskCleaned,
     Recorded,
 )
+from projections.change import replace
 
 VERSION = 3
 

@@ -1,7 +1,7 @@
 """The versions: which snapshots of the model exist, what made each, and which one is current."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
@@ -16,6 +16,7 @@ from events.types import (
     VersionRetired,
     VersionUnpinned,
 )
+from projections.change import replace
 
 VERSION = 3
 

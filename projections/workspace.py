@@ -1,9 +1,10 @@
 """The workspace: what it was made from, the settings in force, and the fixed validation set they name."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from events.types import ConfigChanged, ConfigRefused, FixedSetChecked, Recorded, WorkspaceCreated
+from projections.change import replace
 
 VERSION = 2
 

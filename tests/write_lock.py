@@ -1,4 +1,4 @@
-"""Write requirements.lock and tests/requirements.lock from what is installed: `make lock`."""
+"""Write the locks of the project, of its tests and of its benchmarks from what is installed: `make lock`."""
 
 import re
 import tomllib
@@ -54,14 +54,18 @@ def text(pins: dict[str, str], why: str) -> str:
 
 
 def main() -> None:
-    """The two files: what evertrain runs on, and what its tests need besides."""
+    """What evertrain runs on; what its tests need besides; what its benchmarks compare it with."""
     run = closure([*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]])
-    dev = closure(PROJECT["project"]["optional-dependencies"]["dev"])
+    extras = PROJECT["project"]["optional-dependencies"]
+    dev, bench = closure(extras["dev"]), closure(extras["bench"])
     only = {name: version for name, version in dev.items() if name not in run}
+    apart = {name: version for name, version in bench.items() if name not in run | dev}
     runs_on = text(run, "What evertrain runs on, and is built with.")
     tested_with = text(only, "What the tests need besides.")
+    compared_with = text(apart, "What the benchmarks compare evertrain with, and what that needs besides.")
     (ROOT / "requirements.lock").write_text(runs_on, encoding="utf-8")
     (ROOT / "tests" / "requirements.lock").write_text(tested_with, encoding="utf-8")
+    (ROOT / "tests" / "bench" / "requirements.lock").write_text(compared_with, encoding="utf-8")
 
 
 if __name__ == "__main__":

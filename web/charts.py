@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from projections.figures import count, figure
-from web.trail import Column
+from web.columns import Column
 from web.words import plain
 
 WIDTH, HEIGHT = 1000, 300  # of the drawing; the page stretches it, strokes keep their width

@@ -13,8 +13,8 @@ from projections.status import iso
 from projections.versions import Version
 from web import readings, views
 from web.charts import Chart, draw
+from web.columns import Column
 from web.present import Now, Present
-from web.trail import Column
 
 VERSIONS_SHOWN = 100
 AVERAGES = (1, 2, 3, 5)

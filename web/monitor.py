@@ -29,7 +29,7 @@ class Monitor:
         self.workspace = workspace
         self.log = Log(workspace.log, "web")
         self.present = Present(self.log, workspace)
-        self.past = Past(self.log, self.present.state)
+        self.past = Past(self.log, self.present.state, self.present.stations)
         self.hub = Hub()
         self.pulse = Pulse(self.present, self.hub)
         self.failed = False

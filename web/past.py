@@ -2,37 +2,38 @@
 
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from events.log import Log
 from events.types import Recorded, StepsCompleted
 from projections import moments
-from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, apply
+from projections.fold import FOLDED, PROJECTIONS, State, apply
 from projections.moments import Moment
+from projections.stations import Stations
 from web import plots, readings
 from web.plots import Curves
 from web.present import Now
 from web.trail import Trail
 
 KEPT = 8  # moments that stay folded, those looked at last
-STATIONS = 64  # states along the way; they share nearly everything, so any moment is near one
-STRIDE = 256  # facts between two stations at first; doubled whenever there are too many
+WALKS = 2  # of the newest folds every state stays: a step back is in one of them
 NEXT_READ = 32
 
 
 class Past:
     """Any earlier moment of one log; safe between threads. `newest`: the state as it stands, folded already.
 
+    `stations`: those that this fold passes on its way.
+
     `newest` may wait for a lock of its own, under which it never asks for a moment of the past.
     """
 
-    def __init__(self, log: Log, newest: Callable[[], State]) -> None:
-        self._log, self._newest = log, newest
+    def __init__(self, log: Log, newest: Callable[[], State], stations: Stations | None = None) -> None:
+        self._log, self._newest, self._stations = log, newest, stations or Stations()
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, State] = OrderedDict()
-        self._stations: list[State] = [EMPTY]
-        self._stride = STRIDE
+        self._walks: deque[tuple[int, list[State]]] = deque(maxlen=WALKS)  # with the position it went to
 
     def position(self, given: str) -> int:
         """A seq or a time as a position. Raises moments.NoSuchMoment."""
@@ -49,20 +50,19 @@ class Past:
             return self._kept[seq]
 
     def _fold(self, seq: int) -> State:
-        place = bisect_right(self._stations, seq, key=lambda state: state.seq)
-        known = [self._stations[place - 1], self._newest(), *self._kept.values()]
+        for end, walk in self._walks:
+            if walk[0].seq <= seq <= end:
+                return walk[bisect_right(walk, seq, key=lambda state: state.seq) - 1]
+        newest = self._newest()  # first: what it folds passes the stations
+        known = [self._stations.before(seq), newest, *self._kept.values()]
         state = max((state for state in known if state.seq <= seq), key=lambda state: state.seq)
-        for n, recorded in enumerate(self._log.read(state.seq, to=seq, types=FOLDED), start=1):
+        walk = [state]
+        for recorded in self._log.read(state.seq, to=seq, types=FOLDED):
             state = apply(state, recorded)
-            if n % self._stride == 0 and state.seq > self._stations[-1].seq:
-                self._stop_at(state)
+            walk.append(state)
+        if len(walk) > 2:  # a step forward is no way to come back on
+            self._walks.append((seq, walk))
         return state
-
-    def _stop_at(self, state: State) -> None:
-        self._stations.append(state)
-        if len(self._stations) > STATIONS:
-            self._stations = self._stations[::2]
-            self._stride *= 2
 
     def moment(self, seq: int) -> Moment:
         """The log up to the fact `seq`."""

@@ -14,6 +14,7 @@ from projections import status
 from projections.fold import FOLDED, Follower, State
 from projections.reports import RunFacts
 from projections.run import Run
+from projections.stations import Stations
 from web import plots, readings
 from web.plots import Curves
 from web.trail import Trail
@@ -44,7 +45,8 @@ class Present:
     def __init__(self, log: Log, workspace: Workspace) -> None:
         self.log, self.workspace = log, workspace
         self._lock = threading.RLock()
-        self._follower = Follower(lambda after: log.read(after, types=FOLDED))
+        self.stations = Stations()
+        self._follower = Follower(lambda after: log.read(after, types=FOLDED), passed=self.stations.passed)
         self._trails: dict[str | None, Trail] = {}
         self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
         self._run_facts: dict[str, tuple[int, RunFacts]] = {}

@@ -5,49 +5,21 @@ A step may be done more than once: by a later attempt after a crash, or on anoth
 newest doing is the curve; what it takes the place of is kept apart, never averaged with it.
 """
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
 from db import rollups
 from events.log import Log
-from events.types import AttemptStarted, StepsCompleted
+from events.types import Recorded, StepsCompleted
 from projections import curves
+from web.columns import COLUMNS, Column, column_of, is_too_narrow, put
 
-COLUMNS = 240  # the most a chart shows; reaching it doubles the width of every column
 EARLIER = 16  # stretches that were done again, the newest; more would hide the curve
 SINGLE_STEPS = 8192  # up to here a chart begins from single steps; beyond, from the roll-up rows
 
 
-@dataclass(slots=True)
-class Column:
-    """`n` finite values between two global steps; `nonfinite` counts NaN and Inf, left out of the others."""
-
-    first_step: int
-    last_step: int
-    n: int = 0
-    nonfinite: int = 0
-    total: float = 0.0
-    low: float = math.inf
-    high: float = -math.inf
-
-    @property
-    def mean(self) -> float | None:
-        return self.total / self.n if self.n else None
-
-    def add(self, other: "Column") -> None:
-        self.first_step = min(self.first_step, other.first_step)
-        self.last_step = max(self.last_step, other.last_step)
-        self.n += other.n
-        self.nonfinite += other.nonfinite
-        self.total += other.total
-        self.low = min(self.low, other.low)
-        self.high = max(self.high, other.high)
-
-
 #: Columns of every metric by bucket.
 Buckets = dict[str, dict[int, Column]]
-#: Roll-up rows by trainer process: (run, attempt) → rows.
+#: Roll-up rows by strand, as `Trail._name` has it.
 Strands = dict[tuple[str, int], list[Any]]
 
 
@@ -97,58 +69,87 @@ class Trail:
         first = 1 if self.run is None else begin
         level = curves.level_for(first, last, COLUMNS)
         if level is None or last - first < SINGLE_STEPS:
+            while is_too_narrow(first, last, self.width):
+                self.width *= 2
             return
+        level = max(level, self._finest)
         reader = self._log.reader
-        reader.execute("BEGIN")  # head and roll-ups of one instant
+        reader.execute("BEGIN")  # head, strands and roll-ups of one instant
         try:
-            head = self._log.head()
-            size = curves.width(level)
-            rows = {
-                metric: rollups.read(reader, metric, level, first // size, last // size + 1, self.run)
-                for metric in curves.METRICS
-            }
+            self.width, self.seq = curves.width(level), self._log.head()
+            order = rollups.strands(reader, self.run, self.to)
+            rows = self._read(level, first, last)
+            if self.to is not None:
+                rows = self._cut(rows, level, order, newest)
         finally:
             reader.execute("COMMIT")
-        self.width, self.seq = size, head
         strands: Strands = {}
-        for found in rows.values():
-            for row in found:
-                strands.setdefault((row[3], row[4]), []).append(row)
-        starts = self._starts()
-        if self.to is not None:
-            strands = self._cut(strands, starts, newest.event)
-        in_order = [strand for strand in starts if strand in strands]
-        for strand in (*in_order, *(strands.keys() - starts.keys())):
-            self._follow(strand, starts.get(strand, self.last_step) + 1)
-            for metric in curves.METRICS:
-                self._take(metric, [row for row in strands[strand] if row[0] == metric])
+        for row in rows:
+            strands.setdefault((row[3], row[4]), []).append(row)
+        starts: dict[tuple[str, int], int] = {}
+        for row in order:
+            starts.setdefault(self._name(row), row[3])
+        for strand in starts:
+            if strand in strands:
+                self._follow(strand, starts[strand])
+                self._take(strands[strand])
         self._widen()
 
-    def _cut(self, strands: Strands, starts: dict[tuple[str, int], int], last: StepsCompleted) -> Strands:
-        """The rows as they were at `to`; the bucket that was growing then comes from single steps.
+    @property
+    def _finest(self) -> int:
+        return curves.WHOLE if self.run is None else 0
 
-        A trainer process only goes forward, so all before that bucket is as it was; what began later is out.
+    def _name(self, strand: Any) -> tuple[str, int]:
+        """How the roll-up rows name the one they are of: a run's attempt, or a turn of the whole history."""
+        return ("", strand[5]) if self.run is None else (strand[1], strand[2])
+
+    def _read(self, level: int, first: int, last: int) -> list[Any]:
+        """The roll-up rows of every metric that hold any of these steps."""
+        reader, size = self._log.reader, curves.width(level)
+        found = []
+        for metric in curves.METRICS:
+            if self.run is None:
+                found += rollups.read_whole(reader, metric, level, first // size, last // size)
+            else:
+                found += rollups.read(reader, metric, level, first // size, last // size, self.run)
+        return found
+
+    def _cut(self, rows: list[Any], level: int, order: list[Any], newest: Recorded) -> list[Any]:
+        """The rows as they were at `to`: in place of the bucket that was growing then, finer ones and steps.
+
+        History only goes forward inside a strand, so all before that bucket is as it was, and finer buckets
+        tell of it up to the finest that was growing; from there on the single steps are read from the log.
         """
-        newest, order = (last.run, last.attempt), list(starts)
-        begun = set(order[: order.index(newest) + 1]) if newest in starts else {newest}
-        bucket = (last.first_global_step + last.n - 1) // self.width
-        self._floor = bucket * self.width
-        stream, n = f"run/{last.run}", 64
-        while True:  # back to the fact with the first step of that bucket
+        assert isinstance(newest.event, StepsCompleted)
+        last = newest.event.first_global_step + newest.event.n - 1
+        strand = self._name(rollups.newest_strand(self._log.reader, self.to))
+        known = {self._name(row) for row in order}
+        self._floor = last // self.width * self.width
+        kept = [
+            row for row in rows
+            if (row[3], row[4]) in known and ((row[3], row[4]) != strand or row[2] * self.width < self._floor)
+        ]  # fmt: skip
+        for finer in range(level - 1, self._finest - 1, -1):
+            size, floor = curves.width(finer), self._floor
+            self._floor = last // size * size
+            if self._floor > floor:
+                kept += [r for r in self._read(finer, floor, self._floor - 1) if (r[3], r[4]) == strand]
+        stream, n = None if self.run is None else f"run/{self.run}", 4
+        while True:  # back to the fact with the first step behind what the rows tell
             found = self._log.last(n, StepsCompleted, stream=stream, to=self.to)
-            growing = [r for r in found if _holds(r.event, newest, self._floor)]
+            growing = [fact for fact in found if self._holds(fact, strand)]
             if len(growing) < len(found) or len(found) < n:
                 break
             n *= 4
         self.seq = growing[0].seq - 1
-        kept = {strand: rows for strand, rows in strands.items() if strand in begun}
-        kept[newest] = [row for row in kept.get(newest, []) if row[2] < bucket]
         return kept
 
-    def _starts(self) -> dict[tuple[str, int], int]:
-        """(run, attempt) → the global step it began after, in the log's order."""
-        facts = (recorded.event for recorded in self._log.read(to=self.to, types=(AttemptStarted,)))
-        return {(e.run, e.attempt): e.global_step for e in facts if isinstance(e, AttemptStarted)}
+    def _holds(self, recorded: Recorded, strand: tuple[str, int]) -> bool:
+        """Has a StepsCompleted of this strand steps from the floor on?"""
+        event = recorded.event
+        assert isinstance(event, StepsCompleted)
+        mine = recorded.seq >= strand[1] if self.run is None else (event.run, event.attempt) == strand
+        return mine and event.first_global_step + event.n > self._floor
 
     def _follow(self, strand: tuple[str, int], first: int) -> None:
         """Steps of a trainer process follow, beginning with the global step `first`."""
@@ -159,18 +160,18 @@ class Trail:
             return  # nothing is done again, as nearly always
         again: Buckets = {}
         for metric, columns in self._columns.items():
-            moved = [bucket for bucket, column in columns.items() if column.first_step >= first]
+            near = range(first // self.width, self.last_step // self.width + 1)
+            moved = [bucket for bucket in near if bucket in columns and columns[bucket].first_step >= first]
             again[metric] = {bucket: columns.pop(bucket) for bucket in moved}
         if any(again.values()):
             self._earlier = [*self._earlier[1 - EARLIER :], again]
 
-    def _take(self, metric: str, rows: list[Any]) -> None:
-        for bucket in curves.buckets(rows):
-            column = Column(bucket.first_step, bucket.last_step, bucket.n, bucket.nonfinite)
-            if bucket.mean is not None and bucket.min is not None and bucket.max is not None:
-                column.total, column.low, column.high = bucket.mean * bucket.n, bucket.min, bucket.max
-            _put(self._columns[metric], bucket.first_step // self.width, column)
-            self._reach(bucket.first_step, bucket.last_step)
+    def _take(self, rows: list[Any]) -> None:
+        """Roll-up rows of one strand, of whatever levels; none of them holds a step of another."""
+        for row in rows:
+            first = row[2] * curves.width(row[1])
+            put(self._columns[row[0]], first // self.width, column_of(first, row[11], row[5:11]))
+            self._reach(first, row[11])
 
     def _reach(self, first: int, last: int) -> None:
         self.first_step = first if self.first_step is None else min(self.first_step, first)
@@ -179,42 +180,28 @@ class Trail:
     def _add(self, steps: StepsCompleted) -> None:
         first = steps.first_global_step
         self._follow((steps.run, steps.attempt), max(first, self._floor))
-        for metric, columns in self._columns.items():
-            for n, value in enumerate(curves.values(steps, metric)):
-                at = first + n
-                if value is None or at < self._floor:
-                    continue
-                column = columns.setdefault(at // self.width, Column(at, at))
-                if math.isfinite(value):
-                    column.add(Column(at, at, 1, 0, value, value, value))
-                else:
-                    column.add(Column(at, at, 0, 1))
+        for metric, column in curves.columns(steps).items():
+            start = max(0, self._floor - first)
+            while start < steps.n:
+                bucket = (first + start) // self.width
+                end = min(steps.n, (bucket + 1) * self.width - first)
+                found = curves.summary(column[start:end])
+                if found is not None:
+                    put(self._columns[metric], bucket, column_of(first + start, first + end - 1, found))
+                start = end
         self._reach(max(first, self._floor), first + steps.n - 1)
         self._widen()
 
     def _widen(self) -> None:
-        while (self.last_step - (self.first_step or 0)) // self.width >= COLUMNS:
+        while is_too_narrow(self.first_step or 0, self.last_step, self.width):
             self.width *= 2
             for found in (self._columns, *self._earlier):
                 for metric, columns in found.items():
                     wider: dict[int, Column] = {}
                     for bucket, column in columns.items():
-                        _put(wider, bucket // 2, column)
+                        put(wider, bucket // 2, column)
                     found[metric] = wider
-
-
-def _holds(event: Any, strand: tuple[str, int], floor: int) -> bool:
-    """Has a StepsCompleted of this trainer process steps from `floor` on?"""
-    last: int = event.first_global_step + event.n - 1
-    return (event.run, event.attempt) == strand and last >= floor
 
 
 def _ordered(columns: dict[int, Column]) -> list[Column]:
     return [columns[bucket] for bucket in sorted(columns)]
-
-
-def _put(columns: dict[int, Column], bucket: int, column: Column) -> None:
-    if bucket in columns:
-        columns[bucket].add(column)
-    else:
-        columns[bucket] = column

@@ -59,7 +59,7 @@ def rebuild(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     from core import rebuilding
 
     _, log = _open(workspace)
-    found = rebuilding.rebuild(log)
+    found = rebuilding.rebuild(log, _progress)
     differing = [
         {"projection": d.projection, "seq": d.seq, "path": d.path, "live": d.live, "folded": d.folded}
         for d in found
@@ -68,6 +68,10 @@ def rebuild(workspace: WorkspaceOption = None, as_json: JsonOption = False) -> N
     show(report, as_json, _rebuilt)
     if found:
         raise SystemExit(CORRUPT)
+
+
+def _progress(seq: int, head: int) -> None:
+    typer.echo(f"curves: fact {seq:,} of {head:,}", err=True)
 
 
 def _rebuilt(report: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from core.names import refuse_strangers
 refuse_strangers()
 
 import argparse  # noqa: E402  (the names come first)
+import gc  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -64,6 +65,7 @@ def serve(workspace: Workspace, stop: Stop, idle_seconds: float) -> int:
             from core.train.record import Recorder
             from core.train.service import Service
 
+            gc.freeze()  # what imports bring in is never garbage: no collection goes through it again
             recorder = Recorder(log, heartbeat)
             try:
                 Service(workspace, log, follow(log), recorder, stop).work(idle_seconds)

@@ -35,23 +35,38 @@ def attend_documents(
     dropout: float = 0.0,
     scaling: float | None = None,
     documents: tuple[int, ...] | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """One causal attention per row: query [1, heads, T, d], key, value alike → [1, T, heads, d]."""
+    """One causal attention per row: query [1, heads, T, d], key, value alike → [1, T, heads, d].
+
+    Of `sliding_window` keys a query sees the last, itself among them.
+    """
     lengths = list(documents or (query.shape[2],))
-    parts = [
-        nn.functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            dropout_p=dropout,
-            scale=scaling,
-            is_causal=True,
-            enable_gqa=query.shape[1] != key.shape[1],
+    parts = []
+    rows = (torch.split(part, lengths, 2) for part in (query, key, value))
+    for q, k, v in zip(*rows, strict=True):
+        band = _band(q.shape[2], sliding_window, q.device)
+        parts.append(
+            nn.functional.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                attn_mask=band,
+                dropout_p=dropout,
+                scale=scaling,
+                is_causal=band is None,
+                enable_gqa=query.shape[1] != key.shape[1],
+            ).transpose(1, 2)
         )
-        for q, k, v in zip(*(torch.split(part, lengths, 2) for part in (query, key, value)), strict=True)
-    ]
-    return torch.cat(parts, 2).transpose(1, 2).contiguous(), None
+    return torch.cat(parts, 1), None
+
+
+def _band(length: int, sliding_window: int | None, device: torch.device) -> Tensor | None:
+    """Which keys each query sees, bool[length, length]; None where that is all up to itself."""
+    if sliding_window is None or length <= sliding_window:
+        return None
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - sliding_window)
 
 
 def attend_varlen(
@@ -63,6 +78,7 @@ def attend_varlen(
     dropout: float = 0.0,
     scaling: float | None = None,
     documents: tuple[int, ...] | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """The same in one kernel call over all rows: CUDA, half precision; it knows no attention dropout."""
@@ -82,7 +98,7 @@ def attend_varlen(
         max(lengths),
         max(lengths),
         scale=scaling,
-        window_size=(-1, 0),
+        window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
         enable_gqa=q.shape[1] != k.shape[1],
     )
     return out.unsqueeze(0), None
@@ -113,7 +129,7 @@ def choose(model: PackedModel) -> str:
         model.network.set_attn_implementation(way)
         try:
             found[way] = self_test(model)
-        except (RuntimeError, NotImplementedError) as error:  # a kernel that this device does not have
+        except (RuntimeError, ValueError) as error:  # a kernel that this device or attention does not have
             found[way] = f"{type(error).__name__}: {error}"
             continue
         if is_safe(found[way], half=half):

@@ -51,33 +51,40 @@ class _SummedCrossEntropy(torch.autograd.Function):
         size = max(64, min(1024, CHUNK_LOGITS // head.shape[0]))
         total, plain, mass = (torch.zeros((), dtype=torch.float32, device=hidden.device) for _ in range(3))
         weight = head.to(hidden.dtype)  # once for all chunks
+        # one piece of memory for the logits of every chunk
+        product = hidden.new_empty(min(size, len(targets)), len(weight))
         if with_gradient:
             ctx.hidden_gradient = torch.empty_like(hidden)
             ctx.head_gradient = torch.zeros_like(head)
         for first in range(0, len(targets), size):
             chunk, goal = hidden[first : first + size], targets[first : first + size]
-            logits = (chunk @ weight.T).float()
-            highest = torch.logsumexp(logits, -1)
+            place = product[: len(goal)]
+            logits = torch.mm(chunk, weight.T, out=place).float()  # in fp32 the very same memory
             at_goal = logits.gather(1, goal[:, None])[:, 0]
             if bias is not None:
-                plain += (highest - at_goal).sum()
+                normal = torch.logsumexp(logits, -1)
+                plain += (normal - at_goal).sum()
                 part = slice(int(bias.offsets[first]), int(bias.offsets[first + len(goal)]))
                 rows, tokens = bias.rows[part] - first, bias.tokens[part]
-                mass += (logits[rows, tokens] - highest[rows]).exp().sum()
+                mass += (logits[rows, tokens] - normal[rows]).exp().sum()
                 logits[rows, tokens] += bias.weights[part]
-                highest = torch.logsumexp(logits, -1)
-            total += (highest - at_goal).sum()
+                # never at the goal itself: at_goal stays what it is
+            highest = logits.amax(-1)
+            # from here on in the memory of the logits: exp(logit - highest)
+            sums = logits.sub_(highest[:, None]).exp_().sum(-1)
+            total += (highest + sums.log() - at_goal).sum()
             if not with_gradient:
                 continue
-            # d loss / d logits = softmax - one-hot, in the memory of the logits
-            logits.sub_(highest[:, None]).exp_()
-            logits[torch.arange(len(goal), device=goal.device), goal] -= 1
-            slope = logits.to(weight.dtype)
-            ctx.hidden_gradient[first : first + size] = slope @ weight
+            # d loss / d logits = softmax - one-hot = (exp - sums * one-hot) / sums: the division is left to
+            # the narrow factors of both products
+            logits[torch.arange(len(goal), device=goal.device), goal] -= sums
+            slope = place.copy_(logits)
+            torch.mm(slope, weight, out=ctx.hidden_gradient[first : first + size]).div_(sums[:, None])
+            scaled = (chunk / sums[:, None]).to(slope.dtype)
             if head.dtype == slope.dtype:
-                ctx.head_gradient.addmm_(slope.T, chunk)
+                ctx.head_gradient.addmm_(slope.T, scaled)
             else:
-                ctx.head_gradient += slope.T @ chunk
+                ctx.head_gradient += slope.T @ scaled
         ctx.mark_non_differentiable(plain, mass)
         return total, plain, mass
 

@@ -147,7 +147,6 @@ class Attempt:
             folder=self._workspace.temporary,
             after_step=self._after_step,
             moved=lambda: self._recorder.progress("step", self._place.step),
-            before_update=self._saves.settle,
         )
 
     def _after_step(self, figures: Figures) -> bool:

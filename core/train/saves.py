@@ -70,7 +70,7 @@ class Saving:
 
 
 class Saves:
-    """Makes resume points of the instants at which it is called."""
+    """Makes resume points of the instants at which it is called. Until `end` the optimizer waits for them."""
 
     def __init__(
         self,
@@ -87,11 +87,12 @@ class Saves:
         self._follower, self._patience = follower, patience
         self._plan_sha256, self._precision = plan_sha256, precision
         self._under_way: tuple[Saving, Place] | None = None
+        self._hook = memory.optimizer.register_step_pre_hook(lambda *_: self.settle())
 
     # -- what the loop asks -----------------------------------------------------------------------
 
     def begin(self, place: Place, reason: str) -> None:
-        """A resume point of this instant, made beside the steps to come; the optimizer must `settle` first.
+        """A resume point of this instant, made beside the steps to come.
 
         Waits for the save before. Without main memory for a copy of the state it waits for this one as well.
         """
@@ -119,7 +120,7 @@ class Saves:
         return path
 
     def settle(self) -> None:
-        """Return once the state may change."""
+        """Return once the state may change: called by the optimizer, right before it changes it."""
         if self._under_way is not None:
             self._under_way[0].copied.wait()
             if self._under_way[0].is_done:
@@ -138,6 +139,7 @@ class Saves:
 
     def end(self) -> None:
         """The try ends, perhaps by an error: what is under way is still written, if there is space for it."""
+        self._hook.remove()
         self._patience.end()
         if self._under_way is not None:
             self._under_way[0].join()

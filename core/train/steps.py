@@ -34,11 +34,10 @@ class Steps:
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
-        before_update: Callable[[], None] = lambda: None,
     ) -> None:
         """Train what comes after step `done` (`global_step` for ever), until `after_step` says no or it ends.
 
-        `folder` is for what libraries might write; the others as in StepTrainer. Raises NonFinite.
+        `folder` is for what libraries might write. Raises NonFinite.
         """
         StepTrainer(
             memory.model,
@@ -49,7 +48,6 @@ class Steps:
             folder=folder,
             after_step=after_step,
             moved=moved,
-            before_update=before_update,
         ).train()
 
     def _works(self, memory: Memory, done: int, ahead: int) -> Iterator[Work]:

@@ -1,6 +1,7 @@
 """What a try at a run rests on beside its data: device, threads, versions of what computes."""
 
 import platform
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -21,7 +22,11 @@ def threads_of(device: str) -> int | None:
     return int(rest.split()[0]) if kind == "cpu" and rest else None
 
 
+@cache
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
 def software() -> dict[str, str]:
     """Name → version; `cpu`: the vector instructions torch computes with, which round in their own way."""
-    found = {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
-    return {**found, "cpu": torch.backends.cpu.get_cpu_capability()}
+    return {**_versions(), "cpu": torch.backends.cpu.get_cpu_capability()}

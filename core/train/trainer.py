@@ -63,6 +63,11 @@ class Figures:
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
 
+def shortest(value: float) -> float:
+    """The same float32 in as few digits as tell it apart: a log keeps years of them."""
+    return float(str(np.float32(value)))
+
+
 def seed_all(seed: int, global_step: int) -> None:
     """Every generator there is, as step `global_step` finds it."""
     mixed = seed_of(seed, global_step)
@@ -96,8 +101,7 @@ class _Queue(Iterable[dict[str, Work]]):
 class StepTrainer(Trainer):  # type: ignore[misc]
     """One run's steps. `after_step` hears the figures of each and says whether to go on.
 
-    `moved` is called after each micro-batch: a step of many of them is no hang. `before_update` returns when
-    weights and moments may change: only the optimizer, right after it, changes them.
+    `moved` is called after each micro-batch: a step of many of them is no hang.
     """
 
     def __init__(
@@ -111,7 +115,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         folder: Path,
         after_step: Callable[[Figures], bool],
         moved: Callable[[], None] = lambda: None,
-        before_update: Callable[[], None] = lambda: None,
     ) -> None:
         arguments = TrainingArguments(
             output_dir=str(folder),
@@ -139,7 +142,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.add_callback(_AfterStep(self, after_step))
         self._queue = _Queue(works)
         self._generator_seed = seed
-        self._moved, self._before_update = moved, before_update
+        self._moved = moved
         self._began = time.perf_counter()
         self._non_finite = 0
         self.figures: Figures | None = None
@@ -182,16 +185,16 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         self.figures = Figures(
             work.step,
             work.global_step,
-            loss_value,
-            norm_value,
-            work.learning_rate,
+            shortest(loss_value),
+            shortest(norm_value),
+            float(f"{work.learning_rate:.6g}"),
             sum(sum(batch.lengths) for batch in work.batches),
             trained,
             work.rows,
             work.row_digest,
             0.0,
-            penalised[0] if biases else None,
-            (penalised[1] / positions if positions else 0.0) if biases else None,
+            shortest(penalised[0]) if biases else None,
+            shortest(penalised[1] / positions if positions else 0.0) if biases else None,
         )
         if self.figures.is_finite:
             self._non_finite = 0
@@ -199,7 +202,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]
             # AdamW passes over parameters without gradient: weights and moments stay as they are
             model.zero_grad(set_to_none=True)
             self._non_finite += 1
-        self._before_update()
         return total
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> None:
@@ -210,7 +212,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]
         figures = self.figures
         assert figures is not None
         seconds = time.perf_counter() - self._began
-        return replace(figures, seconds=seconds)
+        return replace(figures, seconds=round(seconds, 6))
 
     def judge(self) -> None:
         """Raises NonFinite after too many steps in a row that were not finite."""

@@ -11,7 +11,7 @@ from core.names import OURS, strangers
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = ("requirements.lock", "tests/requirements.lock")
+LOCKS = ("requirements.lock", "tests/requirements.lock", "tests/bench/requirements.lock")
 
 
 def pins(name: str) -> dict[str, str]:
@@ -41,14 +41,15 @@ def test_torch_is_the_one_that_is_small_here_and_whole_elsewhere() -> None:
 
 
 def test_the_locks_cover_every_dependency_and_what_builds_it() -> None:
-    run, dev = (pins(name) for name in LOCKS)
+    run, dev, bench = (pins(name) for name in LOCKS)
     wanted = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
-    extras = PROJECT["project"]["optional-dependencies"]["dev"]
+    extras = PROJECT["project"]["optional-dependencies"]
 
     assert {normal(Requirement(line).name) for line in wanted} <= run.keys()
     assert "hatchling" in run
-    assert {normal(Requirement(line).name) for line in extras} <= run.keys() | dev.keys()
-    assert set() == run.keys() & dev.keys()
+    assert {normal(Requirement(line).name) for line in extras["dev"]} <= run.keys() | dev.keys()
+    assert {normal(Requirement(line).name) for line in extras["bench"]} <= bench.keys()
+    assert set() == run.keys() & dev.keys() == bench.keys() & (run.keys() | dev.keys())
 
 
 def test_a_pin_is_what_the_project_allows() -> None:

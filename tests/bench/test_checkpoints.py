@@ -93,14 +93,23 @@ def spent(tmp_path: Path) -> Spent:
     follower, recorder = follow(log), Recorder(log, Heartbeat(log, "trainer"))
     memory = build(base, settings)
     recorder.begin(run, 1)
-    saves = Saves(
+
+    class Timed(Saves):
+        waited = 0.0  # seconds that the optimizer stood
+
+        def settle(self) -> None:
+            began = time.perf_counter()
+            super().settle()
+            self.waited += time.perf_counter() - began
+
+    saves = Timed(
         stand.workspace, recorder, memory, follower, Patience(Stop()), plan_sha256=layout.plan.sha256,
         precision=settings.precision,
     )  # fmt: skip
     steps, found = Steps(store, layout.plan, settings), Spent()
     done = 0
 
-    def train(after: Callable[[Figures], bool], settle: Callable[[], None] = lambda: None) -> None:
+    def train(after: Callable[[Figures], bool]) -> None:
         nonlocal done
 
         def after_step(figures: Figures) -> bool:
@@ -109,9 +118,7 @@ def spent(tmp_path: Path) -> Spent:
             recorder.step(figures)
             return after(figures)
 
-        steps.train(
-            memory, done=done, global_step=done, folder=tmp_path, after_step=after_step, before_update=settle
-        )
+        steps.train(memory, done=done, global_step=done, folder=tmp_path, after_step=after_step)
 
     first = done + 1
     train(lambda figures: figures.step < first + 1)
@@ -173,13 +180,7 @@ def beside(found: Spent, train: Callable[..., None], saves: Any, run: str) -> No
 
     without: list[tuple[float, float]] = []  # wall, and CPU of this thread
     under: list[tuple[float, float]] = []
-    settled, left, cpu = 0.0, AFTER, time.thread_time()
-
-    def settle() -> None:
-        nonlocal settled
-        began = time.perf_counter()
-        saves.settle()
-        settled += time.perf_counter() - began
+    left, cpu, before = AFTER, time.thread_time(), saves.waited
 
     def after(figures: Figures) -> bool:
         nonlocal left, cpu
@@ -200,8 +201,8 @@ def beside(found: Spent, train: Callable[..., None], saves: Any, run: str) -> No
         cpu = time.thread_time()
         return goes_on
 
-    train(after, settle)
-    found.settled.append(settled)
+    train(after)
+    found.settled.append(saves.waited - before)
     for which, into in enumerate((found.slower, found.slower_cpu)):
         usual = statistics.median(pair[which] for pair in without[1:])  # a new Trainer is made in the first
         into.append(sum(pair[which] for pair in under) / (len(under) * usual) - 1)

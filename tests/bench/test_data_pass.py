@@ -3,7 +3,6 @@
 Side by side in one process, in turn, one tokenizer thread; in CPU seconds, which a busy machine hurts less.
 """
 
-import gc
 import hashlib
 import json
 import os
@@ -25,9 +24,10 @@ from core.intake.template import Renderer
 from core.intake.tokens import TokenStore
 from core.intake.validate import examine
 from core.settings import Settings
+from tests.bench.table import tell, timed
 
 ROOT = Path(__file__).parents[2]
-ROWS, TIMES = 1500, 7
+ROWS = 1500
 GIGABYTE = 10**9
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -75,37 +75,6 @@ def the_usual_way(path: Path, tokenizer: Any) -> list[tuple[list[int], list[int]
             )
             made.append((encoded["input_ids"], encoded["assistant_masks"]))
     return made
-
-
-def timed(arms: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
-    """CPU seconds of each arm, in turn, after one round to warm up."""
-    spent: dict[str, list[float]] = {name: [] for name in arms}
-    gc.collect()
-    gc.freeze()                 # what transformers alone has brought in is not to be gone through for any arm
-    for turn in range(TIMES + 1):
-        for name, arm in arms.items():
-            gc.collect()
-            began = time.process_time()
-            arm()
-            if turn:
-                spent[name].append(time.process_time() - began)
-    return spent
-
-
-def tell(name: str, bar: str, seconds: list[float], **more: Any) -> None:
-    row = {
-        "what": name,
-        "bar": bar,
-        "median_s": round(statistics.median(seconds), 3),
-        "min_s": round(min(seconds), 3),
-        "max_s": round(max(seconds), 3),
-        **more,
-    }
-    spread = f"median {row['median_s']} s ({row['min_s']} to {row['max_s']})"
-    print(f"\n{name:<28} {spread}, bar {bar} {more or ''}")
-    if path := os.environ.get("BENCH_JSON"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 def test_the_data_pass_is_as_quick_as_the_tokenizer(

@@ -1,6 +1,5 @@
 """How long a person waits: `--help`, `status`, the demo's first loss. `make bench` prints the table."""
 
-import json
 import os
 import statistics
 import subprocess
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench.table import tell
 from tests.e2e.stage import Stage
 
 ROOT = Path(__file__).parents[2]
@@ -35,22 +35,6 @@ def _seconds(*arguments: str) -> tuple[float, float]:
     return wall, after.children_user + after.children_system - before.children_user - before.children_system
 
 
-def _row(name: str, bar: str, walls: list[float], cpus: list[float]) -> dict[str, Any]:
-    row = {
-        "what": name,
-        "bar": bar,
-        "median_s": round(statistics.median(walls), 3),
-        "min_s": round(min(walls), 3),
-        "max_s": round(max(walls), 3),
-        "cpu_median_s": round(statistics.median(cpus), 3) if cpus else None,
-    }
-    print(f"\n{name:<28} median {row['median_s']} s ({row['min_s']} to {row['max_s']}), bar {bar}")
-    if path := os.environ.get("BENCH_JSON"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-    return row
-
-
 def test_commands_answer_at_once(tmp_path: Path, demo_base: Path, evertrain: Callable[..., Any]) -> None:
     root = tmp_path / "workspace"
     evertrain("init", "--base", demo_base, "--workspace", root)
@@ -63,7 +47,7 @@ def test_commands_answer_at_once(tmp_path: Path, demo_base: Path, evertrain: Cal
             measured[name].append(_seconds(*arguments))
     for name, bar in (("--help", "0.5 s"), ("status", "1.2 s")):
         walls, cpus = zip(*measured[name], strict=True)
-        _row(f"evertrain {name}", bar, list(walls), list(cpus))
+        tell(f"evertrain {name}", bar, walls, cpu_median_s=round(statistics.median(cpus), 3))
 
 
 @pytest.mark.timeout(900)
@@ -78,5 +62,5 @@ def test_the_demo_from_start_to_end(tmp_path: Path) -> None:
     stage.wait_for_fact(StepsCompleted, timeout=300)
     first = time.perf_counter() - began
     assert 0 == process.wait(600)
-    _row("demo: first loss in the log", "60 s", [first], [])
-    _row("demo: from start to end", "180 s", [time.perf_counter() - began], [])
+    tell("demo: first loss in the log", "60 s", [first])
+    tell("demo: from start to end", "180 s", [time.perf_counter() - began])

@@ -3,7 +3,7 @@
 import pytest
 
 from core.jobs.service import Service
-from core.logbook import state_at
+from core.logbook import fill_history, state_at
 from core.rebuilding import READ_STATE, compare, first_difference, keep, rebuild
 from db import rollups
 from events.types import PauseRequested, ResumeRequested, StepsCompleted
@@ -28,7 +28,10 @@ def told(service: Service) -> Service:
 
 
 def rollup_rows(service: Service) -> list[object]:
-    return list(service.log.reader.execute(f"SELECT {rollups.COLUMNS} FROM rollup ORDER BY 1, 2, 3, 4, 5"))
+    found = list[object]()
+    for name, key, columns in rollups.TABLES:
+        found += service.log.reader.execute(f"SELECT {columns} FROM {name} ORDER BY {key}").fetchall()
+    return found
 
 
 def test_a_healthy_log_has_no_difference_and_is_the_same_afterwards(told: Service) -> None:
@@ -63,6 +66,9 @@ def test_a_planted_difference_in_a_noted_state_is_named_and_mended(told: Service
         "UPDATE rollup SET sum = sum + 1 WHERE metric = 'loss' AND lvl = 2",
         "UPDATE rollup SET last = NULL WHERE metric = 'loss' AND lvl = 0 AND bucket = 1",
         "DELETE FROM rollup WHERE metric = 'tokens_per_sec' AND lvl = 8",
+        "UPDATE history SET max = max + 1 WHERE metric = 'loss' AND lvl = 1",
+        "DELETE FROM history",
+        "UPDATE strand SET turn = seq",
         "INSERT INTO rollup VALUES ('loss', 0, 999, 'r9', 1, 1, 0, 1.0, 1.0, 1.0, 1.0, 63999)",
     ],
 )
@@ -77,6 +83,39 @@ def test_a_planted_difference_in_the_curves_is_named_and_mended(told: Service, d
     assert {"curves"} == {difference.projection for difference in found}
     assert whole == rollup_rows(told)
     assert [] == rebuild(told.log)
+
+
+def test_steps_that_come_while_it_folds_are_in(told: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.rebuilding.STRIDE", 20)
+    with told.log.transaction() as db:
+        db.execute("DELETE FROM history WHERE bucket = 0")
+    said, first = [], 200
+
+    def tell(seq: int, head: int) -> None:
+        nonlocal first
+        said.append((seq, head))
+        if len(said) < 5:
+            told.log.append(StepsCompleted(run="r9", attempt=2, first_step=first, first_global_step=first,
+                                           n=2, columns={"loss": [0.1, 0.7]}))  # fmt: skip
+            first += 2
+
+    found = rebuild(told.log, tell)
+
+    assert {"curves"} == {difference.projection for difference in found}
+    assert said[-1][0] == said[-1][1] == told.log.head() and said[0][1] < told.log.head()
+    assert [] == rebuild(told.log)
+
+
+def test_the_curve_of_all_runs_is_folded_for_a_log_that_had_none(told: Service) -> None:
+    whole = rollup_rows(told)
+    with told.log.transaction() as db:
+        db.execute("DELETE FROM history")
+        db.execute("DELETE FROM strand")
+    fill_history(told.log)
+    filled = rollup_rows(told)
+    fill_history(told.log)
+
+    assert whole == filled == rollup_rows(told)
 
 
 def test_a_note_of_an_older_state_is_compared_with_that_moment(told: Service) -> None:

@@ -20,11 +20,12 @@ from events.types import (
     RequestRefused,
     ResumeRequested,
     ServicePaused,
+    ServiceStopped,
     StepsCompleted,
     StopRequested,
 )
 from events.verify import verify_log
-from tests.facts import specimens
+from tests.facts import specimen, specimens
 
 
 def test_facts_come_back_as_they_were_with_their_envelope(log: Log) -> None:
@@ -257,3 +258,16 @@ def test_steps_with_nan_and_infinity_come_back(log: Log) -> None:
     (found,) = log.read()
 
     assert repr(fact) == repr(found.event)
+
+
+@pytest.mark.parametrize("page", [1, 3, 7, 2000])
+def test_facts_of_several_types_come_in_order_whatever_lies_between(log: Log, page: int) -> None:
+    for n in range(60):
+        log.append(*[specimen(StepsCompleted)] * (n % 9), PauseRequested(), *[ResumeRequested()] * (n % 3))
+    head, types = log.head(), (PauseRequested, ResumeRequested, ServiceStopped)
+    every = [fact.seq for fact in log.read() if isinstance(fact.event, types)]
+
+    bounds = ((0, None), (5, None), (0, head // 2), (head // 3, head // 2), (0, head + 9), (head, None))
+    for after, to in bounds:
+        wanted = [seq for seq in every if after < seq <= (head if to is None else to)]
+        assert wanted == [fact.seq for fact in log.read(after, to=to, types=types, page=page)]

@@ -3,9 +3,8 @@
 import hashlib
 import math
 from pathlib import Path
-from typing import Any
 
-from db import rollups
+from core.logbook import keep_curves
 from db.workspace import Workspace
 from events.log import Log
 from events.types import (
@@ -23,15 +22,10 @@ from events.types import (
     VersionPublished,
     WorkspaceCreated,
 )
-from projections import curves
 
 
 def sha(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
-
-
-def keep_curves(connection: Any, facts: Any) -> None:
-    rollups.merge(connection, curves.partials(facts))
 
 
 class Story:

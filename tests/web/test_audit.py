@@ -131,14 +131,30 @@ def test_a_search_no_index_answers_says_how_far_it_looked(
     long: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit, "STRETCH", 25)
-    wanted = {"type": "PauseRequested", "actor": "nobody"}
+    wanted = {"stream": "control", "actor": "nobody"}
     found = audit.search(long.log, audit.Filter(**wanted))
-    pauses = expected(long, audit.Filter(type="PauseRequested"))
+    asked = expected(long, audit.Filter(stream="control"))
 
-    assert [] == found.facts
-    assert pauses[24] == found.searched_to
+    assert [] == found.facts and found.capped
+    assert asked[24] == found.searched_to
     further = audit.search(long.log, audit.Filter(**wanted, before=found.searched_to))
-    assert pauses[49] == further.searched_to
+    assert asked[49] == further.searched_to
+
+
+def test_without_a_stream_every_search_is_answered_by_an_index(
+    long: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "STRETCH", 1)
+    found = audit.search(long.log, audit.Filter(type="PauseRequested", actor="nobody"))
+
+    assert ([], 0, False, None) == (found.facts, found.count, found.capped, found.searched_to)
+    for given in (audit.Filter(actor="cli"), audit.Filter(actor="cli", steps=True), audit.Filter()):
+        assert given.query.rest is None
+        for where, values in given.query.paths:
+            plan = long.log.reader.execute(
+                f"EXPLAIN QUERY PLAN SELECT seq FROM event WHERE {where} ORDER BY seq DESC", values
+            ).fetchall()
+            assert "COVERING INDEX" in plan[0][3] and len(plan) == 1
 
 
 def test_the_page_keeps_the_filter_in_its_links(looking: TestClient) -> None:

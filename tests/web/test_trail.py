@@ -4,7 +4,8 @@ from typing import Any
 
 from tests.web.shelves import Shelves
 from tests.web.story import Story
-from web.trail import COLUMNS, Trail
+from web.columns import COLUMNS
+from web.trail import Trail
 
 
 def test_a_trail_keeps_what_was_done_again_apart(story: Story) -> None:

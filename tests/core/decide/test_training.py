@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from core.decide.batches import lay_out
 from core.decide.training import asked, is_evaluation_due, is_save_due, learning_rate
 from core.settings import Settings
 from projections.control import Control, Request
@@ -58,6 +60,21 @@ def test_the_holdout_is_measured_before_the_first_step_at_multiples_and_at_the_e
     step: int, global_step: int, expected: bool
 ) -> None:
     assert expected is is_evaluation_due(SETTINGS, step, 80, global_step)
+
+
+@pytest.mark.parametrize("rows", [60, 800, 3_000, 12_000])
+def test_validation_costs_a_twentieth_of_a_run_at_most_at_the_default_settings(rows: int) -> None:
+    settings, generator = Settings(), np.random.default_rng(rows)
+    lengths = np.clip(generator.lognormal(np.log(110), 0.93, rows), 4, 1024).astype(np.int64)
+    hashes = generator.integers(0, 256, (rows, 32), dtype=np.uint8)
+    layout = lay_out(hashes, lengths, settings, sha256="ab" * 32)
+    last = layout.plan.steps_planned
+    times = sum(is_evaluation_due(settings, step, last, 1000 + step) for step in range(last + 1))
+    # a forward pass is a third of forward and backward
+    measured = times * int(lengths[layout.holdout_rows].sum()) / 3
+
+    assert times >= 2
+    assert 0 < measured <= 0.05 * int(lengths[layout.plan.rows].sum())
 
 
 def test_a_save_is_due_when_the_global_step_is_a_multiple() -> None:

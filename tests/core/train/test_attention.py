@@ -1,13 +1,15 @@
 """Attention: packed rows are trained exactly as they would be alone, and a leak is caught."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AttentionInterface
+from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
 
+from core.decide.batches import pack
 from core.train.attention import (
     DOCUMENTS,
     STOCK,
@@ -15,9 +17,10 @@ from core.train.attention import (
     attend_documents,
     choose,
     is_safe,
+    register,
     self_test,
 )
-from core.train.packed import PackedModel, batch_of
+from core.train.packed import Batch, PackedModel, batch_of
 from core.train.refusals import PackingUnsafe
 from tests.core.train.stand import VOCABULARY, tiny_network
 
@@ -42,34 +45,59 @@ def model() -> PackedModel:
     return made.eval()
 
 
-def gradients(model: PackedModel, *batches: Any) -> tuple[list[float], Tensor]:
-    """Loss sum of each batch, and the gradient of all of them over all parameters."""
+def sliding_network() -> Any:
+    """Of which every layer sees seven tokens back: fewer than most rows have."""
+    whole = tiny_network().config.to_dict()
+    kinds = ["sliding_attention"] * whole["num_hidden_layers"]
+    config = {**whole, "use_sliding_window": True, "sliding_window": 8, "layer_types": kinds}
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(Qwen3Config(**config))
+
+
+def read(model: PackedModel, *batches: Batch) -> tuple[Tensor, Tensor]:
+    """Loss of every target in all batches, and the gradient of their sum over all parameters."""
     model.zero_grad()
-    losses = [model(batch) for batch in batches]
-    torch.stack(losses).sum().backward()
-    return [float(loss.detach()) for loss in losses], torch.cat(
-        [p.grad.flatten() for p in model.parameters()]
-    )
+    losses = []
+    for batch in batches:
+        model(batch).backward()
+        with torch.no_grad():
+            logits = model.hidden(batch, model.embed(batch)) @ model.head.T
+        losses.append(torch.nn.functional.cross_entropy(logits, batch.targets, reduction="none"))
+    return torch.cat(losses).detach(), torch.cat([p.grad.flatten() for p in model.parameters()])
 
 
+def far(one: Tensor, other: Tensor) -> float:
+    """Norm of the difference, of the norm."""
+    return float((one - other).norm() / other.norm())
+
+
+@pytest.mark.parametrize("capacity", [40, 64, 1024])
 @pytest.mark.parametrize("way", [DOCUMENTS, STOCK])
-def test_packed_rows_have_the_loss_and_gradient_of_single_rows(model: PackedModel, way: str) -> None:
+@pytest.mark.parametrize("network", [tiny_network, sliding_network])
+def test_packed_rows_have_the_losses_and_gradient_of_single_rows(
+    network: Callable[[], Any], way: str, capacity: int
+) -> None:
+    model = PackedModel(network()).eval()
+    register()
     model.network.set_attn_implementation(way)
-    targets = sum(int(labels.sum()) for _, labels in ROWS)
-    (packed,), packed_gradient = gradients(model, batch_of(ROWS))
-    alone, gradient = gradients(model, *(batch_of([row]) for row in ROWS))
+    lengths = np.array([len(ids) for ids, _ in ROWS])
+    windows = pack(np.arange(len(ROWS)), lengths, capacity)
+    packed, packed_gradient = read(model, *(batch_of([ROWS[n] for n in window]) for window in windows))
+    model.network.set_attn_implementation(STOCK)  # a row alone by the model's own attention
+    alone, gradient = read(model, *(batch_of([ROWS[n]]) for window in windows for n in window))
 
-    assert pytest.approx(sum(alone) / targets, abs=1e-5) == packed / targets
-    assert float((packed_gradient - gradient).norm() / gradient.norm()) < 1e-6
+    assert float((packed - alone).abs().max()) <= 1e-5
+    assert far(packed_gradient, gradient) <= 1e-6
 
 
 def test_a_planted_leak_fails_the_same_comparison(model: PackedModel) -> None:
     AttentionInterface.register("leak", attend_across)
     model.network.set_attn_implementation("leak")
-    _, packed_gradient = gradients(model, batch_of(ROWS))
-    _, gradient = gradients(model, *(batch_of([row]) for row in ROWS))
+    packed, packed_gradient = read(model, batch_of(ROWS))
+    alone, gradient = read(model, *(batch_of([row]) for row in ROWS))
 
-    assert float((packed_gradient - gradient).norm() / gradient.norm()) > 1e-2
+    assert float((packed - alone).abs().max()) > 1e-2
+    assert far(packed_gradient, gradient) > 1e-2
     assert not is_safe(self_test(model), half=False)
     assert not is_safe(self_test(model), half=True)
 

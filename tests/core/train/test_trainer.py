@@ -3,16 +3,19 @@
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from core.decide.batches import plan
 from core.decide.crash import PHRASES, Evidence, analyse
 from core.safety.evidence import words
 from core.train import checkpoint, moments
 from core.train.attention import choose
 from core.train.packed import Batch, PackedModel, batch_of
+from core.train.penalties import Penalised, biased
 from core.train.refusals import NonFinite
 from core.train.trainer import MAX_GRAD_NORM, Figures, StepTrainer, Work
 from db.notes import leave_note
@@ -20,6 +23,7 @@ from db.workspace import Workspace
 from tests.core.train.stand import VOCABULARY, tiny_network
 
 RATE = 1e-2
+PENALTIES = (Penalised((7,), 2.0), Penalised((3, 4), 5.0))
 
 
 def rows(count: int, seed: int = 5) -> list[Batch]:
@@ -48,6 +52,12 @@ class Stage:
         choose(self.model)
         self.optimizer = moments.adamw(self.model.network)
         self.figures: list[Figures] = []
+        self.gradient = torch.zeros(0)  # that the optimizer was last given, of all parameters
+        self.optimizer.register_step_pre_hook(self._keep)
+
+    def _keep(self, *_: Any) -> None:
+        gradients = [p.grad.flatten() for p in self.model.parameters() if p.grad is not None]
+        self.gradient = torch.cat(gradients) if gradients else torch.zeros(0)
 
     def train(self, steps: Iterator[Work], count: int, until: int | None = None, seed: int = 1) -> None:
         def after(figures: Figures) -> bool:
@@ -66,6 +76,11 @@ class Stage:
 @pytest.fixture
 def stage(tmp_path: Path) -> Callable[[], Stage]:
     return lambda: Stage(tmp_path)
+
+
+def far(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Norm of the difference, of the norm."""
+    return float((one - other).norm() / other.norm())
 
 
 def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
@@ -93,28 +108,64 @@ def test_a_step_is_the_bare_arithmetic_of_forward_backward_clip_and_adamw(stage:
     assert same(ours.state(), bare.state())
 
 
-@pytest.mark.parametrize("each", [1, 2, 4])
-def test_micro_batches_of_a_step_weigh_by_their_tokens(stage: Callable[[], Stage], each: int) -> None:
-    # 4 rows as 4 micro-batches of one, 2 of two, or 1 of four: the same loss and gradient norm
+@pytest.mark.parametrize("each", [1, 2, 3, 4])
+@pytest.mark.parametrize("penalties", [(), PENALTIES])
+def test_micro_batches_of_a_step_weigh_by_their_tokens(
+    stage: Callable[[], Stage], penalties: tuple[Penalised, ...], each: int
+) -> None:
+    # 4 rows as 4 micro-batches of one, 2 of two, three and a short last one, or 1 of four: the same gradient
     generator = np.random.default_rng(6)
     pairs = [(generator.integers(0, VOCABULARY, n), np.arange(n) > n // 2) for n in (5, 30, 9, 21)]
-    batches = tuple(batch_of(pairs[start : start + each]) for start in range(0, 4, each))
     one, whole = stage(), stage()
-    for staged in (one, whole):
+    for staged, size in ((one, each), (whole, 4)):
         for layer in staged.model.network.model.layers:
             layer.self_attn.attention_dropout = 0.0
-    one.train(iter([Work(1, 1, RATE, batches, 4, 0)]), 1)
-    whole.train(iter([Work(1, 1, RATE, (batch_of(pairs),), 4, 0)]), 1)
+        parts = tuple(batch_of(pairs[start : start + size]) for start in range(0, 4, size))
+        if penalties:
+            parts = tuple(biased(part, penalties) for part in parts)
+        staged.train(iter([Work(1, 1, RATE, parts, 4, 0)]), 1)
+    expected, found = whole.figures[0], one.figures[0]
 
-    assert pytest.approx(whole.figures[0].loss, abs=1e-6) == one.figures[0].loss
-    assert pytest.approx(whole.figures[0].grad_norm, rel=1e-5) == one.figures[0].grad_norm
-    assert whole.figures[0].trained_tokens == one.figures[0].trained_tokens
+    assert far(one.gradient, whole.gradient) <= 1e-6
+    assert pytest.approx(expected.loss, abs=1e-6) == found.loss
+    assert bool(penalties) == (found.objective is not None) == (found.penalty_mass is not None)
+    assert pytest.approx(expected.objective or 0.0, abs=1e-6) == (found.objective or 0.0)
+    assert pytest.approx(expected.penalty_mass or 0.0, rel=1e-5) == (found.penalty_mass or 0.0)
+    assert pytest.approx(expected.grad_norm, rel=1e-6) == found.grad_norm
+    assert expected.trained_tokens == found.trained_tokens
 
 
+def test_a_short_last_step_has_the_gradient_of_its_rows_alone(stage: Callable[[], Stage]) -> None:
+    generator = np.random.default_rng(7)
+    pairs = [(generator.integers(0, VOCABULARY, n), np.arange(n) > n // 2) for n in (40, 10, 41, 9, 42, 8)]
+    made = plan(
+        np.array([len(ids) for ids, _ in pairs]), np.arange(6), sha256="0" * 64, seed=1, epochs=1,
+        batch_size=1, accumulation=2, max_length=50,
+    )  # fmt: skip
+    *_, last = made.steps(1)
+    ours, alone = stage(), stage()
+    for staged in (ours, alone):
+        for layer in staged.model.network.model.layers:
+            layer.self_attn.attention_dropout = 0.0
+    ours.train(
+        iter([Work(1, 1, 0.0, tuple(batch_of([pairs[n] for n in part]) for part in last), len(last), 0)]), 1
+    )
+    rows_of_it = [pairs[n] for part in last for n in part]
+    targets = sum(int(labels.sum()) for _, labels in rows_of_it)
+    for row in rows_of_it:
+        (alone.model(batch_of([row])) / targets).backward()
+    torch.nn.utils.clip_grad_norm_(alone.model.parameters(), MAX_GRAD_NORM)
+    gradient = torch.cat([p.grad.flatten() for p in alone.model.parameters()])
+
+    assert (1, 2) == (len(last), len(rows_of_it))
+    assert far(ours.gradient, gradient) <= 1e-6
+
+
+@pytest.mark.parametrize("penalties", [(), PENALTIES])
 def test_a_run_cut_anywhere_and_taken_up_in_fresh_memory_ends_in_the_same_bits(
-    stage: Callable[[], Stage], tmp_path: Path
+    stage: Callable[[], Stage], tmp_path: Path, penalties: tuple[Penalised, ...]
 ) -> None:
-    batches = rows(16)
+    batches = [biased(batch, penalties) if penalties else batch for batch in rows(16)]
     undisturbed = stage()
     undisturbed.train(works(batches, 2), 8)
     first, second = stage(), stage()
