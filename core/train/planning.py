@@ -12,7 +12,7 @@ from core.model.estimate import describe, device
 from core.model.refusal import BaseRefused
 from core.settings import Settings
 from core.train.record import Recorder
-from core.train.refusals import BaseMissing, MemoryTooSmall
+from core.train.refusals import MemoryTooSmall
 from events.types import MemoryMeasured, MemoryPlanned
 from projections.fold import State
 from projections.memory import Planned
@@ -28,7 +28,7 @@ class Way:
 
 
 def way_of(known: Planned | MemoryPlanned | None, asked: bool | str) -> Way:
-    """As planned; without a plan, in logs of before, as `gradient_checkpointing` was taken then."""
+    """As planned; without a plan (logs of before, models without known sizes) `auto` is yes on a GPU."""
     if known is not None:
         return Way(known.checkpointing, known.halvings)
     return Way(device() == "cuda" if asked == "auto" else asked is True)
@@ -46,7 +46,7 @@ def plan_for(
     """What the run was planned with; before its first step that is decided and told.
 
     `largest(h)`: tokens of the run's largest micro-batch after h halvings; `room()`: what there is. Raises
-    MemoryTooSmall when not even the low estimate fits, BaseMissing.
+    MemoryTooSmall when not even the low estimate fits.
     """
     known = state.memory.plans.get(run.id)
     asked = (settings.precision, settings.gradient_checkpointing)
@@ -56,8 +56,8 @@ def plan_for(
         return way_of(None, settings.gradient_checkpointing)
     try:
         found = describe(base).dimensions
-    except BaseRefused as error:
-        raise BaseMissing(str(error)) from error
+    except BaseRefused:  # of no known kind: it is trained unplanned; or broken, and loading it says how
+        return way_of(None, settings.gradient_checkpointing)
     there = room()
 
     def ratio(checkpointing: bool, tokens: int) -> float:
