@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench.test_data_pass import tell
+from tests.bench.table import tell
 
-ROUNDS = 4
+ROUNDS = 5
 BEFORE, AFTER = 3, 2  # steps without a save, around each
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
