@@ -36,7 +36,7 @@ from events.types import (
     ValidationMeasured,
 )
 from projections.fold import FOLDED, fold
-from tests.bench.test_data_pass import tell
+from tests.bench.table import tell
 from tests.bench.years import CHUNK, columns, write
 from tests.facts import sha, specimen
 

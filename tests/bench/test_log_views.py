@@ -28,7 +28,7 @@ from events.types import StepsCompleted
 from projections import curves, moments
 from projections.fold import FOLDED, Follower, State
 from projections.stations import Stations
-from tests.bench.test_data_pass import tell
+from tests.bench.table import tell, tell_of
 from tests.bench.years import CHUNK, Years, columns, write
 from web import audit
 from web.columns import COLUMNS
@@ -219,7 +219,7 @@ def test_bytes_of_a_step() -> None:
     log.close()
     shutil.rmtree(root)
     each = (full - empty) / (facts * CHUNK)
-    tell("bytes of a step, 64 a fact", "<= 100", [each])
+    tell_of("a step, 64 a fact", "<= 100 bytes", [each], unit="bytes")
 
     assert each <= 100
 
