@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from core.gpu import gpus
 from core.model.docstrings import harvest
 from db.workspace import Workspace
 from events.log import Log
@@ -27,6 +28,8 @@ ELSEWHERE = {"evertrain demo": "tests/e2e/test_demo.py"}
 REFUSED = {
     "evertrain skip": 3,
     "evertrain stop --wait": 3,  # stopped already
+    "evertrain decay": 3,  # lr_schedule is not wsd
+    "evertrain doctor --gpu-selftest --workspace workspace": 0 if gpus() else 3,  # it tries a card
 }
 
 

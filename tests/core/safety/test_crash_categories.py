@@ -23,6 +23,7 @@ ELSEWHERE = {
     "gone": "tests/e2e/test_kills.py kills the whole service",
     "base_missing": "a real trainer, in tests/core/train/test_process.py",
     "gpu_missing": "a real trainer, in tests/core/train/test_process.py",
+    "memory_too_small": "a real trainer, in tests/core/train/test_process.py",
     "weights_damaged": "a real trainer, in tests/core/train/test_restores.py",
     "non_finite": "a real training, in tests/core/train/test_trainer.py",
 }

@@ -1,9 +1,11 @@
 """The trainer as a process: killed, ended by a signal, refused beside another, honest about errors."""
 
+import json
 import os
 import shutil
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +117,24 @@ def test_a_missing_base_model_is_an_error_and_not_an_attempt(stand: Stand) -> No
     assert [] == stand.facts(AttemptStarted)
     assert "base_missing" == analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category
     assert "put its files back" in str(said.error)
+
+
+def test_a_model_that_no_memory_could_hold_is_the_machines_trouble_and_no_files(
+    stand: Stand, base_folder: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "wide"
+    shutil.copytree(base_folder, base)
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"intermediate_size": 10**12}))
+    stand.start(stand.queue("a.jsonl"))
+    (stand.workspace.models / "tiny").unlink()
+    (stand.workspace.models / "tiny").symlink_to(base)
+
+    assert 1 == serve(stand.workspace, Stop(), 0.0)
+    said = words(stand.workspace, "trainer")
+    assert [] == stand.facts(AttemptStarted)
+    assert "memory_too_small" == analyse(Evidence("trainer", exit_code=1, raised=said.raised)).category
+    assert "too few at the very least" in str(said.error)
 
 
 def test_a_tokenizer_that_cannot_be_used_is_the_bases_trouble_and_no_files(stand: Stand) -> None:
