@@ -71,6 +71,24 @@ def test_the_focus_stays_where_it_is_while_the_page_changes(story: Story, browse
     assert opened
 
 
+def test_new_facts_are_offered_on_the_audit_once_there_are_some(
+    story: Story, browser: Any, serving: Any
+) -> None:
+    with serving(story) as address:
+        page = browser.new_page()
+        page.goto(f"{address}/audit")
+        page.wait_for_selector("#live[data-state=live]")
+        before = page.is_visible("#newer")
+        story.saves(20)
+        page.wait_for_selector("#newer", state="visible", timeout=5000)
+        page.click("#newer")
+        told = page.inner_text("table")
+        page.close()
+
+    assert not before
+    assert "CheckpointSaved" in told
+
+
 def test_a_click_on_pause_is_a_fact_and_shows(story: Story, browser: Any, serving: Any) -> None:
     with serving(story) as address:
         page = browser.new_page()
