@@ -15,7 +15,7 @@ from core.settings import Settings
 GIB = 1 << 30
 FUSED_SHARE = 0.55  # of an eager layer's activations, when norms, SwiGLU and rotation are fused
 SPREAD = 1.15  # of what is summed by shape: fragments and short-lived copies
-CHUNK_LOGITS = 1 << 24  # as in core.train.losses
+CHUNK_LOGITS = 1 << 24  # logits formed at a time: 64 MiB of fp32
 #: Context and libraries, without any tensor; on a CPU also what the allocator does not give back.
 RUNTIME_GIB = {"cuda": (0.4, 1.0, 1.4), "cpu": (0.25, 0.55, 1.0)}
 MARGIN = 0.05  # of what is there, left free where there is a choice
@@ -96,6 +96,11 @@ class Choice:
     tokens: int  # of the largest micro-batch, after halving
     terms: tuple[Term, ...]
     ratio: float
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """Positions whose logits the loss forms at a time."""
+    return max(64, min(1024, CHUNK_LOGITS // vocabulary))
 
 
 def estimate(
@@ -264,7 +269,7 @@ def _logits(model: Dimensions, tokens: int, stored: int, computed: int) -> Term:
     A tied embedding's gradient is made apart from the head's before they are added: but then the activations
     are gone already, so only `high` counts it.
     """
-    rows = min(tokens, max(64, min(1024, CHUNK_LOGITS // model.vocabulary)))
+    rows = min(tokens, chunk_rows(model.vocabulary))
     chunk = rows * model.vocabulary * 4
     head = model.vocabulary * model.hidden
     copies = 2 * head * computed if computed != stored else 0

@@ -19,7 +19,7 @@ from tokenizers import AddedToken, Encoding, Tokenizer
 from core.intake import chatml
 from core.intake.base import BaseUnusable, compiled, load_config, load_tokenizer, template_source
 from core.intake.chatml import END, START
-from core.intake.encoded import Encoded, cut, encode_all, first_token_from, shortened
+from core.intake.encoded import Encoded, cut, encode_all, first_token_from, for_ascii, shortened
 from core.intake.problems import MACHINE_FAULTS, BadRow
 from core.intake.rows import Json, Row, Turn
 from core.intake.spans import OwnTemplate, Written
@@ -69,6 +69,7 @@ class Renderer:
         self.tools_problem = finding.chat_problem or finding.tools_problem
         # Control tokens spelled out in a row stay text; only what we write ourselves is a control token.
         self.tokenizer.encode_special_tokens = True
+        self._for_ascii = for_ascii(self.tokenizer)
         special = self._special()
         self._prefix = commonprefix(special)  # noqa: RUF071  (texts; quicker to look for than all of them)
         self._controls = re.compile("|".join(map(re.escape, special)) or r"\Z.")
@@ -158,7 +159,7 @@ class Renderer:
             else:
                 pieces.append(cut(chatml.blocks(shortened(self.prepare(row).turns, room)), room))
         texts = [text for row_pieces in pieces for text, _ in row_pieces]
-        encodings = iter(encode_all(self.tokenizer, texts))
+        encodings = iter(encode_all(self.tokenizer, self._for_ascii, texts))
         made: list[Encoded] = []
         for row, row_pieces, ready in zip(rows, pieces, written or repeat(None, len(rows)), strict=True):
             if not row.is_chat:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-CHUNK_LOGITS = 1 << 24  # logits formed at a time: 64 MiB of fp32
+from core.decide.memory import chunk_rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +48,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, bias: Bias | None, with_gradient: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        size = max(64, min(1024, CHUNK_LOGITS // head.shape[0]))
+        size = chunk_rows(head.shape[0])
         total, plain, mass = (torch.zeros((), dtype=torch.float32, device=hidden.device) for _ in range(3))
         weight = head.to(hidden.dtype)  # once for all chunks
         # one piece of memory for the logits of every chunk

@@ -6,6 +6,7 @@ stands still is found where the loop waits for it: at the next save, or at the e
 """
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from events.heartbeat import listening, moved
 from events.types import AlertCleared, AlertRaised, CheckpointSaved
 from projections.fold import Follower
 
+NICE = 10  # of the threads that save: where cores are few, the steps come first
 CHECK = "EVERTRAIN_CHECK_SAVES"  # 1: each file is compared with the state at the instant it is of
 
 
@@ -60,6 +62,10 @@ class Saving:
             raise self._error
 
     def _run(self) -> None:
+        if sys.platform == "linux":  # there it holds for this thread, and for those that it starts
+            thread = threading.get_native_id()
+            own = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(own + NICE, 19))
         try:
             with listening(self.hear):
                 self._work(self)

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
+from core import ram
 from events.heartbeat import moved
 
 PIECE = 8 << 20  # bytes hashed and written at a time
@@ -88,7 +88,7 @@ class Buffer:
 
     def __init__(self, size: int, device: torch.device) -> None:
         """Raises MemoryError when so much is not to be had."""
-        free = psutil.virtual_memory().available
+        free = ram.available()
         if free < SPARE * size:
             raise MemoryError(f"{size} bytes for a copy of weights and moments, {free} are free")
         try:

@@ -83,9 +83,6 @@ def test_only_mixed_precision_makes_copies() -> None:
 
 
 def test_logits_do_not_grow_with_the_window() -> None:
-    from core.train.losses import CHUNK_LOGITS
-
-    assert CHUNK_LOGITS == memory.CHUNK_LOGITS
     assert expected("logits chunk") == expected("logits chunk", tokens=32_768)
 
 

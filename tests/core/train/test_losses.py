@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.train import losses
+from core.decide import memory
 from core.train.losses import summed_cross_entropy
 
 WIDTH, VOCABULARY = 16, 300
@@ -22,7 +22,7 @@ def given() -> tuple[Tensor, Tensor, Tensor]:
 def test_loss_and_gradients_are_those_of_full_logits(
     given: tuple[Tensor, Tensor, Tensor], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk * VOCABULARY)
+    monkeypatch.setattr(memory, "CHUNK_LOGITS", chunk * VOCABULARY)
     hidden, head, targets = given
     loss = summed_cross_entropy(hidden, head, targets)
     ours = torch.autograd.grad(loss / 500, (hidden, head))

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from core.decide import memory
 from core.decide.batches import lay_out
 from core.intake.template import Renderer
 from core.intake.validate import examine
 from core.model.docstrings import harvest
 from core.settings import Penalty
-from core.train import losses
 from core.train.losses import biased_cross_entropy, summed_cross_entropy
 from core.train.memory import build
 from core.train.packed import Batch, PackedModel, batch_of
@@ -79,7 +79,7 @@ def test_two_penalties_on_a_token_add_up() -> None:
 def test_loss_mass_and_gradient_are_those_of_full_biased_logits(
     chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "CHUNK_LOGITS", chunk * VOCABULARY)
+    monkeypatch.setattr(memory, "CHUNK_LOGITS", chunk * VOCABULARY)
     torch.manual_seed(3)
     hidden = torch.randn(500, WIDTH, requires_grad=True)
     head = torch.randn(VOCABULARY, WIDTH, requires_grad=True)

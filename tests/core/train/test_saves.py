@@ -1,5 +1,7 @@
 """Saves beside the steps: of the instant that they are of, one at a time, finished before anything else."""
 
+import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +13,7 @@ from core.inspection import folder_problems
 from core.train import checkpoint, snapshot
 from core.train.points import Place
 from core.train.refusals import CheckpointDiffers
-from core.train.saves import CHECK, Saves, Saving
+from core.train.saves import CHECK, NICE, Saves, Saving
 from core.train.snapshot import Image, Snapshot
 from db.processes import Stop
 from events.heartbeat import moved
@@ -199,3 +201,22 @@ def test_a_save_beats_only_while_the_loop_waits_for_it() -> None:
     with pytest.raises(OSError, match="the disk broke"):
         saving.result()
     assert ([], ["beat"]) == (before, heard)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is of the whole process")
+def test_the_threads_of_a_save_stand_back_behind_the_one_that_trains() -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    own, seen = niceness(), list[int]()
+
+    def work(saving: Saving) -> None:
+        child = threading.Thread(target=lambda: seen.append(niceness()))
+        child.start()
+        child.join()
+        seen.append(niceness())
+
+    Saving(work, lambda: None).result()
+
+    assert own == niceness()
+    assert 2 * [min(own + NICE, 19)] == seen
