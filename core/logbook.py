@@ -49,7 +49,10 @@ def open_log(
     workspace: Workspace, actor: str, *, create: bool = False, busy_ms: int = BUSY_MS
 ) -> Log:
     """This process's log; one per process. Raises LogUnreadable."""
-    return Log(workspace.log, actor, inline=keep_curves, create=create, busy_ms=busy_ms)
+    return Log(
+        workspace.log, actor, inline=keep_curves, inline_types=(StepsCompleted,), create=create,
+        busy_ms=busy_ms,
+    )  # fmt: skip
 
 
 def follow(log: Log) -> Follower:
