@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from core.logbook import keep_curves, state_at
+from core.logbook import backfill, keep_curves, state_at
 from db import rollups
 from db.engine import driver
 from events.log import Log
@@ -70,6 +70,8 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
 
     The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
     """
+    while backfill(log):
+        continue  # an older log's history, which is no difference
     found = compare(log)
     with contextlib.closing(Aside(log)) as aside:
         while aside.seq < (head := log.head()):
