@@ -8,6 +8,8 @@ from db.engine import LogUnreadable, immediate
 
 FOLDER = Path(__file__).parent / "migrations"
 
+PARTS = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name"
+
 
 def migrations(folder: Path = FOLDER) -> list[tuple[int, str]]:
     """(number, SQL text), in order."""
@@ -47,6 +49,20 @@ def migrate(connection: Any, steps: list[tuple[int, str]] | None = None) -> int:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version={number}")
     return newest
+
+
+def missing(connection: Any) -> list[str]:
+    """What the newest schema has and this file has not, or otherwise: "trigger event_is_never_changed"."""
+    from db.engine import driver
+
+    fresh = driver().connect(":memory:", isolation_level=None)
+    try:
+        migrate(fresh)
+        wanted = fresh.execute(PARTS).fetchall()
+    finally:
+        fresh.close()
+    here = set(connection.execute(PARTS).fetchall())
+    return [f"{kind} {name}" for kind, name, sql in wanted if (kind, name, sql) not in here]
 
 
 def statements(text: str) -> list[str]:

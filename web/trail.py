@@ -122,7 +122,10 @@ class Trail:
         """
         assert isinstance(newest.event, StepsCompleted)
         last = newest.event.first_global_step + newest.event.n - 1
-        strand = self._name(rollups.newest_strand(self._log.reader, self.to))
+        reached = rollups.newest_strand(self._log.reader, self.to)
+        if reached is None:
+            return []  # an older log's history is still being folded
+        strand = self._name(reached)
         known = {self._name(row) for row in order}
         self._floor = last // self.width * self.width
         kept = [
