@@ -61,6 +61,20 @@ def newest_strand(connection: Any, to: int | None = None, run: str | None = None
     return connection.execute(sql, values).fetchone()
 
 
+def backfilled(connection: Any) -> int | None:
+    """The fact up to which an older log's history is folded by now; None: it is whole."""
+    row = connection.execute("SELECT seq FROM backfill WHERE name = 'history'").fetchone()
+    return None if row is None else int(row[0])
+
+
+def note_backfilled(connection: Any, seq: int | None) -> None:
+    """How far the whole history is folded; None: all of it."""
+    if seq is None:
+        connection.execute("DELETE FROM backfill WHERE name = 'history'")
+    else:
+        connection.execute("UPDATE backfill SET seq = ? WHERE name = 'history'", (seq,))
+
+
 def strands(connection: Any, run: str | None, to: int | None = None) -> list[Any]:
     """The rows of a run's strands, of the whole history's turns if none is given, in the log's order."""
     where, values = ("seq = turn", list[Any]()) if run is None else ("run = ?", list[Any]([run]))

@@ -145,8 +145,10 @@ class Trail:
         """
         assert isinstance(newest.event, StepsCompleted)
         last = newest.event.first_global_step + newest.event.n - 1
-        newest_strand = rollups.newest_strand(self._log.reader, self.to, self.run)
-        strand = self._name(newest_strand)
+        reached = rollups.newest_strand(self._log.reader, self.to, self.run)
+        if reached is None:
+            return []  # an older log's history is still being folded
+        strand = self._name(reached)
         known = {self._name(row) for row in order}
         self._floor = last // self.width * self.width
         kept = [
@@ -161,7 +163,7 @@ class Trail:
         stream, n = None if self.run is None else f"run/{self.run}", 4
         while True:  # back to the fact with the first step behind what the rows tell
             found = self._log.last(n, StepsCompleted, stream=stream, to=self.to)
-            growing = [fact for fact in found if self._holds(fact, newest_strand)]
+            growing = [fact for fact in found if self._holds(fact, reached)]
             if len(growing) < len(found) or len(found) < n:
                 break
             n *= 4
