@@ -7,14 +7,17 @@ from typing import Any
 
 import msgspec
 
-from core.logbook import keep_curves, state_at
+from core.logbook import backfill, keep_curves, state_at
 from db import rollups
 from db.engine import driver
 from events.log import Log
 from events.types import StepsCompleted
 from projections.fold import PROJECTIONS, State, digest, plain
 
-READ_STATE = "SELECT projection, version, seq, digest, data FROM snapshot ORDER BY seq"
+#: As bytes: a damaged note need be no text.
+READ_STATE = (
+    "SELECT CAST(projection AS BLOB), version, seq, digest, CAST(data AS BLOB) FROM snapshot ORDER BY seq"
+)
 WRITE_STATE = (
     "INSERT OR REPLACE INTO snapshot (projection, version, seq, digest, data) VALUES (?, ?, ?, ?, ?)"
 )
@@ -49,16 +52,24 @@ def keep(log: Log, state: State) -> None:
 
 
 def compare(log: Log) -> list[Difference]:
-    """The noted states against a fold from the first fact, and the roll-ups against the steps."""
+    """The noted states against a fold from the first fact."""
     found: list[Difference] = []
     states: dict[int, State] = {}
-    for name, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():
+    head = log.head()
+    for raw, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():
+        name = raw.decode(errors="replace")
         if name not in PROJECTIONS or version != PROJECTIONS[name].VERSION:
             continue  # another fold's note: a cache of nothing we have
+        if not 0 <= seq <= head:
+            found.append(Difference(name, head, name, f"noted at #{seq}", f"the log ends at #{head}"))
+            continue
         if seq not in states:
             states[seq] = state_at(log, seq)
         folded = getattr(states[seq], name)
-        live = msgspec.json.decode(data)
+        try:
+            live = msgspec.json.decode(data)
+        except ValueError:
+            live = None  # differs from any state
         if digest(folded) != stored or plain(live) != msgspec.json.decode(_text(folded)):
             place, was, should = first_difference(live, msgspec.json.decode(_text(folded)), name)
             found.append(Difference(name, seq, place, was, should))
@@ -69,31 +80,37 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     """Compare everything, then replace what differs; gives what differed.
 
     The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
+    A write holds others up for 500 rows at most; all that is behind the head is folded before it begins.
     """
+    while backfill(log):
+        continue  # an older log's history, which is no difference
     found = compare(log)
     with contextlib.closing(Aside(log)) as aside:
-        while aside.seq < (head := log.head()):
-            aside.fold(min(aside.seq + STRIDE, head))
-            tell(aside.seq, head)
-        reader = log.reader
-        reader.execute("BEGIN")  # what was live and what it was made of, of one instant
-        try:
-            aside.fold(log.head())
-            wrong = {name: list(aside.differing(name)) for name, *_ in rollups.TABLES}
-        finally:
-            reader.execute("COMMIT")
+        wrong = aside.compare(tell)
+        found += _told(aside, wrong)
         for name, differing in wrong.items():
-            found += [
-                Difference("curves", aside.seq, f"{name}/{'/'.join(map(str, key))}", live, folded)
-                for key, live, folded in differing[:DIFFERENCES]
-            ]
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
     keep(log, state_at(log))
     return found
 
 
+def compare_curves(log: Log, tell: Progress = lambda seq, head: None) -> list[Difference]:
+    """The roll-ups against the steps that they are made of: these are folded aside, nothing is changed."""
+    with contextlib.closing(Aside(log)) as aside:
+        return _told(aside, aside.compare(tell))
+
+
 Row = tuple[Any, ...]
+Differing = tuple[Row, Row | None, Row | None]  # key, live row, folded row
+
+
+def _told(aside: "Aside", wrong: dict[str, list[Differing]]) -> list[Difference]:
+    return [
+        Difference("curves", aside.seq, f"{name}/{'/'.join(map(str, key))}", live, folded)
+        for name, differing in wrong.items()
+        for key, live, folded in differing[:DIFFERENCES]
+    ]
 
 
 class Aside:
@@ -116,7 +133,21 @@ class Aside:
         self._made.execute("COMMIT")
         self.seq = to
 
-    def differing(self, table: str) -> Iterator[tuple[Row, Row | None, Row | None]]:
+    def compare(self, tell: Progress) -> dict[str, list[Differing]]:
+        """Fold all there is; then each table with what differs in it, of one instant."""
+        while self.seq < (head := self._log.head()):
+            self.fold(min(self.seq + STRIDE, head))
+            tell(self.seq, head)
+        reader = self._log.reader
+        reader.execute("BEGIN")  # what was live and what it was made of
+        try:
+            self.fold(self._log.head())
+            kept = rollups.TABLES if rollups.backfilled(reader) is None else rollups.TABLES[:1]
+            return {name: list(self.differing(name)) for name, *_ in kept}
+        finally:
+            reader.execute("COMMIT")
+
+    def differing(self, table: str) -> Iterator[Differing]:
         """(key, live row, folded row) of all that are not the same, in the order of their keys."""
         key, columns = _shape(table)
         sql = f"SELECT {columns} FROM {table} ORDER BY {key}"

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+from msgspec.structs import fields
 
 from events import types
 from events.types import Event

@@ -126,7 +126,7 @@ class Log:
                 db.executemany(INSERT_EVENT, rows)
                 db.execute(INSERT_COMMIT, (first, last, at, previous, link(previous, first, last, at, rows)))
                 if key is not None:
-                    db.execute(INSERT_COMMAND, (key, first, last, _request_hash(encoded), at))
+                    db.execute(INSERT_COMMAND, (key, first, last, request_hash(encoded), at))
                 if self._inline is not None:
                     seen = [
                         Recorded(row[0], at, who, row[3], fact, causation, correlation)
@@ -161,7 +161,7 @@ class Log:
         ).fetchone()
         if row is None:
             return None
-        if row[2] != _request_hash(encoded):
+        if row[2] != request_hash(encoded):
             raise KeyReused(
                 f"the command key {key!r} was used for another command (facts #{row[0]} to #{row[1]})"
             )
@@ -367,5 +367,6 @@ def recorded(row: Sequence[Any]) -> Recorded:
     return Recorded(seq, at, actor, stream, decode(name, version, data), causation, correlation)
 
 
-def _request_hash(encoded: list[tuple[str, str, int, str]]) -> bytes:
+def request_hash(encoded: list[tuple[str, str, int, str]]) -> bytes:
+    """What tells one command from another: of (stream, type, version, payload) of its facts."""
     return hashlib.sha256(repr(encoded).encode()).digest()

@@ -27,7 +27,7 @@ from events.types import (
     StepsCompleted,
     StopRequested,
 )
-from events.verify import verify_log
+from events.verify import Anchor, verify_log
 from tests.facts import specimen, specimens
 
 
@@ -137,7 +137,7 @@ def test_the_commit_of_a_fact_is_its_anchor(log: Log) -> None:
 
     assert log.commit_of(1) == log.commit_of(2)
     assert 2 == log.commit_of(1)[0]
-    anchors = {last: head.hex() for last, head in (log.commit_of(1), log.commit_of(3))}
+    anchors = [Anchor(last, head.hex()) for last, head in (log.commit_of(1), log.commit_of(3))]
     assert () == verify_log(log.reader, anchors).problems
     with pytest.raises(KeyError):
         log.commit_of(4)

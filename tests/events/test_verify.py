@@ -15,7 +15,7 @@ from db.engine import LogDamaged, LogUnreadable, connect, driver
 from events.chain import GENESIS, link
 from events.log import COLUMNS, Log
 from events.types import FilePlaced, PauseRequested, StepsCompleted
-from events.verify import verify_log
+from events.verify import Anchor, verify_log
 from tests.facts import specimens
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "facts.jsonl"
@@ -197,7 +197,7 @@ def test_a_log_that_was_cut_off_is_found_by_an_anchor_outside(damaged: Callable[
     last, head = cut(connection)
 
     assert set() == kinds(connection)
-    assert {"anchor"} == kinds(connection, anchors={last: head})
+    assert {"anchor"} == kinds(connection, anchors=[Anchor(last, head)])
 
 
 def test_a_log_rewritten_together_with_its_chain_is_found_by_an_anchor_outside(
@@ -218,7 +218,7 @@ def test_a_log_rewritten_together_with_its_chain_is_found_by_an_anchor_outside(
         head = new
 
     assert set() == kinds(connection)
-    assert {"anchor"} == kinds(connection, anchors=anchors)
+    assert {"anchor"} == kinds(connection, anchors=[Anchor(*each) for each in anchors.items()])
 
 
 def test_a_long_list_of_problems_has_an_end(damaged: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
--- 004: REPLACE is refused as before, now by undoing its whole transaction: RAISE(ABORT) made each insert ready to undo
+-- 005: REPLACE is refused as before, now by undoing its whole transaction: RAISE(ABORT) made each insert ready to undo
 -- itself alone, by a copy of every page it touched.
 
 DROP TRIGGER event_is_never_replaced;
