@@ -1,9 +1,10 @@
 """The log as this service opens it: with the curves kept inside the appending transaction."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import astuple
 from itertools import islice
 from typing import Any
+
+from msgspec.structs import astuple
 
 from db import rollups
 from db.engine import BUSY_MS

@@ -1,10 +1,10 @@
 """Facts as JSON text and back; numbers JSON cannot hold (NaN, Inf) are carried beside their place."""
 
 import math
-from dataclasses import fields
 from typing import Any
 
 import msgspec
+from msgspec.structs import fields
 
 from events import types
 from events.types import Event

@@ -6,20 +6,19 @@ Stored names and fields are for ever: a shape changes only by a higher `VERSION`
 `STREAM` names the story a fact belongs to; `{field}` is filled from the fact itself.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from msgspec import Struct, field
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+
+class Event(Struct, frozen=True, kw_only=True, gc=False):
     """The base of every fact."""
 
     VERSION: ClassVar[int] = 1
     STREAM: ClassVar[str] = "workspace"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True, gc=False):
     """A fact as the log holds it: the envelope, stamped once at the append, around the fact."""
 
     seq: int  # position in the log: gapless, in commit order
@@ -34,8 +33,7 @@ class Recorded:
 # -- the workspace and its settings --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkspaceCreated(Event):
+class WorkspaceCreated(Event, frozen=True, kw_only=True):
     kind: str  # "user" or "demo"
     base_model: str  # models/<base>
     base_sha256: str  # hash over the base model's files
@@ -46,22 +44,19 @@ class WorkspaceCreated(Event):
     software: str  # evertrain's version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigChanged(Event):
+class ConfigChanged(Event, frozen=True, kw_only=True):
     config: dict[str, Any]  # the whole effective config
     changes: dict[str, Any]  # key → [before, after]
     config_sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigRefused(Event):
+class ConfigRefused(Event, frozen=True, kw_only=True):
     """config.json could not be read or holds a wrong value: the one before stays in force."""
 
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FixedSetChecked(Event):
+class FixedSetChecked(Event, frozen=True, kw_only=True):
     """The file that `fixed_validation` names was looked at: these bytes are what is evaluated from now on."""
 
     path: str  # as config.json has it: relative to the workspace, or absolute
@@ -76,112 +71,94 @@ class FixedSetChecked(Event):
 # -- requests: somebody asked --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PauseRequested(Event):
+class PauseRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResumeRequested(Event):
+class ResumeRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StopRequested(Event):
+class StopRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SkipRequested(Event):
+class SkipRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
     run: str | None  # the run it is addressed to; None: none was open when asked
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoveRequested(Event):
+class MoveRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
     priority: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RemoveRequested(Event):
+class RemoveRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RetryRequested(Event):
+class RetryRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestoreRequested(Event):
+class RestoreRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinRequested(Event):
+class PinRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnpinRequested(Event):
+class UnpinRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConsolidateRequested(Event):
+class ConsolidateRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
     average: int = 1  # of the newest so many resume points
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecayRequested(Event):
+class DecayRequested(Event, frozen=True, kw_only=True):
     """The next run that begins is to end at almost no learning rate; its `TrainingStarted` answers."""
 
     STREAM: ClassVar[str] = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupRequested(Event):
+class BackupRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleanRequested(Event):
+class CleanRequested(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRefused(Event):
+class RequestRefused(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
     request: int  # seq of the request
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServicePaused(Event):
+class ServicePaused(Event, frozen=True, kw_only=True):
     """A pause took effect while nothing trained."""
 
     STREAM: ClassVar[str] = "control"
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceStopped(Event):
+class ServiceStopped(Event, frozen=True, kw_only=True):
     """A stop took effect while nothing trained."""
 
     STREAM: ClassVar[str] = "control"
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceResumed(Event):
+class ServiceResumed(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "control"
     request: int
 
@@ -189,8 +166,7 @@ class ServiceResumed(Event):
 # -- files ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileReceived(Event):
+class FileReceived(Event, frozen=True, kw_only=True):
     """The bytes are safe inside queue/ (still under their arrival name) and hashed; `FilePlaced` follows."""
 
     STREAM: ClassVar[str] = "file/{sha256}"
@@ -204,8 +180,7 @@ class FileReceived(Event):
     by_hand: bool = False  # put straight into a queue folder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileDuplicate(Event):
+class FileDuplicate(Event, frozen=True, kw_only=True):
     """The same bytes came again, under whatever name."""
 
     STREAM: ClassVar[str] = "file/{sha256}"
@@ -218,8 +193,7 @@ class FileDuplicate(Event):
     source_mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileIgnored(Event):
+class FileIgnored(Event, frozen=True, kw_only=True):
     """Something in a drop folder is no regular readable file; it stays where it is."""
 
     original: str
@@ -227,8 +201,7 @@ class FileIgnored(Event):
     remedy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileValidated(Event):
+class FileValidated(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
     verdict: str  # accepted or accepted_with_warnings
@@ -250,8 +223,7 @@ class FileValidated(Event):
     estimated_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRejected(Event):
+class FileRejected(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
     format: str
@@ -265,15 +237,13 @@ class FileRejected(Event):
     max_length: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileQueued(Event):
+class FileQueued(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
     priority: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileReprioritized(Event):
+class FileReprioritized(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
     priority: str
@@ -281,8 +251,7 @@ class FileReprioritized(Event):
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileReopened(Event):
+class FileReopened(Event, frozen=True, kw_only=True):
     """A file that had ended is taken in again: checked again, then queued."""
 
     STREAM: ClassVar[str] = "file/{sha256}"
@@ -292,16 +261,14 @@ class FileReopened(Event):
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRemoved(Event):
+class FileRemoved(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "file/{sha256}"
     sha256: str
     reason: str
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileLost(Event):
+class FileLost(Event, frozen=True, kw_only=True):
     """Its bytes are no longer where they were placed, nor anywhere else: a waiting file leaves the queue."""
 
     STREAM: ClassVar[str] = "file/{sha256}"
@@ -309,8 +276,7 @@ class FileLost(Event):
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FilePlaced(Event):
+class FilePlaced(Event, frozen=True, kw_only=True):
     """Where the file now lies: the result of every move between folders."""
 
     STREAM: ClassVar[str] = "file/{sha256}"
@@ -322,8 +288,7 @@ class FilePlaced(Event):
 # -- training ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingStarted(Event):
+class TrainingStarted(Event, frozen=True, kw_only=True):
     """The decision to train a file, with all it rests on. `step` is the run's, `global_step` for ever."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -352,8 +317,7 @@ class TrainingStarted(Event):
     request: int | None = None  # the DecayRequested that it answers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryPlanned(Event):
+class MemoryPlanned(Event, frozen=True, kw_only=True):
     """What a run is trained with so that it fits into memory: decided once, before its first step.
 
     Bytes; `terms` are name → (low, expected, high), before the correction by `ratio`.
@@ -374,8 +338,7 @@ class MemoryPlanned(Event):
     terms: dict[str, tuple[int, int, int]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryMeasured(Event):
+class MemoryMeasured(Event, frozen=True, kw_only=True):
     """The peak of an attempt, beside what had been expected of it without any correction."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -391,8 +354,7 @@ class MemoryMeasured(Event):
     whole_process: bool  # not of this run alone: the kernel could not begin the peak anew
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptStarted(Event):
+class AttemptStarted(Event, frozen=True, kw_only=True):
     """A trainer process has loaded the state and is about to step."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -408,8 +370,7 @@ class AttemptStarted(Event):
     load_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepsCompleted(Event):
+class StepsCompleted(Event, frozen=True, kw_only=True):
     """`n` consecutive optimizer steps, column by column."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -423,8 +384,7 @@ class StepsCompleted(Event):
     # with logit penalties objective and penalty_mass as well; empty_windows where any has no target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepSkipped(Event):
+class StepSkipped(Event, frozen=True, kw_only=True):
     """Loss or gradient was not finite, or there was nothing to learn: the optimizer did not step."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -437,8 +397,7 @@ class StepSkipped(Event):
     reason: str = "not_finite"  # or "no_targets": none of its rows has a token to learn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MicroBatchHalved(Event):
+class MicroBatchHalved(Event, frozen=True, kw_only=True):
     """A micro-batch did not fit into memory: from this step on each is trained in smaller parts."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -451,8 +410,7 @@ class MicroBatchHalved(Event):
     bytes_asked: int | None  # what was asked for when there was no more, where the error says it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRolledBack(Event):
+class TrainingRolledBack(Event, frozen=True, kw_only=True):
     """Several steps in a row were not finite: the run goes on from its last good resume point, once."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -466,8 +424,7 @@ class TrainingRolledBack(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidationMeasured(Event):
+class ValidationMeasured(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "run/{run}"
     run: str
     attempt: int
@@ -481,8 +438,7 @@ class ValidationMeasured(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointSaved(Event):
+class CheckpointSaved(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "run/{run}"
     run: str
     attempt: int
@@ -498,29 +454,25 @@ class CheckpointSaved(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointQuarantined(Event):
+class CheckpointQuarantined(Event, frozen=True, kw_only=True):
     """A resume point failed its verification; the one before is used."""
 
     path: str
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointRetired(Event):
+class CheckpointRetired(Event, frozen=True, kw_only=True):
     """It may go: the intention; `CheckpointDeleted` is the result."""
 
     path: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckpointDeleted(Event):
+class CheckpointDeleted(Event, frozen=True, kw_only=True):
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingCompleted(Event):
+class TrainingCompleted(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "run/{run}"
     run: str
     sha256: str
@@ -531,8 +483,7 @@ class TrainingCompleted(Event):
     validation_loss: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingPaused(Event):
+class TrainingPaused(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "run/{run}"
     run: str
     sha256: str
@@ -542,8 +493,7 @@ class TrainingPaused(Event):
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingStopped(Event):
+class TrainingStopped(Event, frozen=True, kw_only=True):
     """The file goes back to the head of its level, with its position."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -555,8 +505,7 @@ class TrainingStopped(Event):
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingSkipped(Event):
+class TrainingSkipped(Event, frozen=True, kw_only=True):
     """The run ended by request; the steps done stay in the weights, no version is made."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -568,8 +517,7 @@ class TrainingSkipped(Event):
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingInterrupted(Event):
+class TrainingInterrupted(Event, frozen=True, kw_only=True):
     """The service shut down; the run stays open and goes on at the next start."""
 
     STREAM: ClassVar[str] = "run/{run}"
@@ -581,8 +529,7 @@ class TrainingInterrupted(Event):
     signal: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFailed(Event):
+class TrainingFailed(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "run/{run}"
     run: str
     sha256: str
@@ -596,8 +543,7 @@ class TrainingFailed(Event):
 # -- versions ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionPublished(Event):
+class VersionPublished(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str  # v0001
     parent: str | None
@@ -619,8 +565,7 @@ class VersionPublished(Event):
     fixed_validation_loss: float | None = None  # of the fixed set, at the run's end
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRestored(Event):
+class VersionRestored(Event, frozen=True, kw_only=True):
     """From here on the model is that version's again: the next run descends from it. Nothing is deleted."""
 
     STREAM: ClassVar[str] = "version/{version}"
@@ -632,22 +577,19 @@ class VersionRestored(Event):
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionPinned(Event):
+class VersionPinned(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionUnpinned(Event):
+class VersionUnpinned(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str
     request: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionExported(Event):
+class VersionExported(Event, frozen=True, kw_only=True):
     """A copy left the workspace, verified at its destination."""
 
     STREAM: ClassVar[str] = "version/{version}"
@@ -656,8 +598,7 @@ class VersionExported(Event):
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRetired(Event):
+class VersionRetired(Event, frozen=True, kw_only=True):
     """It may go: the intention; `VersionDeleted` is the result."""
 
     STREAM: ClassVar[str] = "version/{version}"
@@ -665,8 +606,7 @@ class VersionRetired(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionDeleted(Event):
+class VersionDeleted(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "version/{version}"
     version: str
 
@@ -674,16 +614,14 @@ class VersionDeleted(Event):
 # -- backups and disk ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupStarted(Event):
+class BackupStarted(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "backup/{backup}"
     backup: str  # b0001
     target: str  # a folder (relative to the workspace when inside it) or an fsspec URL
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupTaken(Event):
+class BackupTaken(Event, frozen=True, kw_only=True):
     """Everything it holds is in its store; whether it can be restored, `BackupVerified` says."""
 
     STREAM: ClassVar[str] = "backup/{backup}"
@@ -700,8 +638,7 @@ class BackupTaken(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupVerified(Event):
+class BackupVerified(Event, frozen=True, kw_only=True):
     """Read back, restored into a scratch folder, opened: log, folds, every file's hash."""
 
     STREAM: ClassVar[str] = "backup/{backup}"
@@ -710,8 +647,7 @@ class BackupVerified(Event):
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupFailed(Event):
+class BackupFailed(Event, frozen=True, kw_only=True):
     """It could not be taken or did not pass; what is in the store of it is not listed."""
 
     STREAM: ClassVar[str] = "backup/{backup}"
@@ -720,8 +656,7 @@ class BackupFailed(Event):
     request: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupDamaged(Event):
+class BackupDamaged(Event, frozen=True, kw_only=True):
     """One that had passed does not any more."""
 
     STREAM: ClassVar[str] = "backup/{backup}"
@@ -729,8 +664,7 @@ class BackupDamaged(Event):
     problems: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupRetired(Event):
+class BackupRetired(Event, frozen=True, kw_only=True):
     """It may go: the intention; `BackupDeleted` is the result."""
 
     STREAM: ClassVar[str] = "backup/{backup}"
@@ -738,15 +672,13 @@ class BackupRetired(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BackupDeleted(Event):
+class BackupDeleted(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "backup/{backup}"
     backup: str
     freed_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DiskCleaned(Event):
+class DiskCleaned(Event, frozen=True, kw_only=True):
     """What could be made again or was condemned went, cheapest first, until there was enough."""
 
     freed_bytes: int
@@ -758,15 +690,13 @@ class DiskCleaned(Event):
 # -- processes and health ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessStarted(Event):
+class ProcessStarted(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "process/{role}"
     role: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseEntered(Event):
+class PhaseEntered(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "process/{role}"
     role: str
     pid: int
@@ -774,8 +704,7 @@ class PhaseEntered(Event):
     run: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessExited(Event):
+class ProcessExited(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "process/{role}"
     role: str
     pid: int
@@ -783,8 +712,7 @@ class ProcessExited(Event):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessCrashed(Event):
+class ProcessCrashed(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "process/{role}"
     role: str
     pid: int
@@ -799,8 +727,7 @@ class ProcessCrashed(Event):
     resources: dict[str, int] = field(default_factory=dict)  # memory and GPU of the newest sample before it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessHung(Event):
+class ProcessHung(Event, frozen=True, kw_only=True):
     """No progress for longer than its phase may take: it is asked to end, then killed."""
 
     STREAM: ClassVar[str] = "process/{role}"
@@ -812,8 +739,7 @@ class ProcessHung(Event):
     frames: tuple[str, ...] = ()  # where it stood, innermost last; empty: it could not say
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessRestarted(Event):
+class ProcessRestarted(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "process/{role}"
     role: str
     pid: int
@@ -821,28 +747,24 @@ class ProcessRestarted(Event):
     after_seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobFailed(Event):
+class JobFailed(Event, frozen=True, kw_only=True):
     STREAM: ClassVar[str] = "process/daemon"
     job: str
     error: str
     where: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertRaised(Event):
+class AlertRaised(Event, frozen=True, kw_only=True):
     severity: str  # info, warning, serious or fatal (nothing moves until a person acts)
     type: str
     detail: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertCleared(Event):
+class AlertCleared(Event, frozen=True, kw_only=True):
     type: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriftFound(Event):
+class DriftFound(Event, frozen=True, kw_only=True):
     """Disk and log disagree; nothing was repaired in silence."""
 
     kind: str
@@ -851,16 +773,14 @@ class DriftFound(Event):
     remedy: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DriftCleared(Event):
+class DriftCleared(Event, frozen=True, kw_only=True):
     """Disk and log agree again about this."""
 
     kind: str
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourcesSampled(Event):
+class ResourcesSampled(Event, frozen=True, kw_only=True):
     """A minute of samples, column by column."""
 
     STREAM: ClassVar[str] = "process/daemon"

@@ -1,6 +1,7 @@
 """The control: may anything train, what was asked for, and what still waits for an answer."""
 
-from dataclasses import dataclass
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.codec import TYPES
 from events.types import (
@@ -40,7 +41,6 @@ from events.types import (
     VersionRestored,
     VersionUnpinned,
 )
-from projections.change import replace
 
 VERSION = 2
 
@@ -63,12 +63,11 @@ REQUESTS = (
 
 #: What answers a request: the facts that name one, but for that which only tells that the work began.
 ANSWERS: tuple[type[Event], ...] = tuple(
-    cls for cls in TYPES.values() if "request" in cls.__dataclass_fields__ and cls is not BackupStarted
+    cls for cls in TYPES.values() if "request" in cls.__struct_fields__ and cls is not BackupStarted
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True, gc=False):
     """Somebody asked; nobody has answered yet."""
 
     seq: int
@@ -81,8 +80,7 @@ class Request:
     average: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Control:
+class Control(Struct, frozen=True, gc=False):
     mode: str = "running"  # running, paused or stopped: outlives every restart
     since: int = 0  # seq
     pending: tuple[Request, ...] = ()

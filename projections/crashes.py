@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from immutables import Map
+from msgspec import Struct, field
 
 from events.types import ProcessCrashed, Recorded
 from projections.xids import ACTIONS, XIDS
@@ -168,8 +169,7 @@ MEANINGS: dict[str, Meaning] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Struct, frozen=True, gc=False):
     """One death with its evidence; `seq` is also the log position of its fact."""
 
     seq: int

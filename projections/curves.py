@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from events.types import Recorded, StepsCompleted
-from projections.change import replace
 
 SPEED = "tokens_per_sec"
 METRICS = ("loss", "grad_norm", "learning_rate", SPEED, "penalty_mass")
@@ -107,8 +109,7 @@ def summary(part: Sequence[float | int | None]) -> Summary | None:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Strand:
+class Strand(Struct, frozen=True, gc=False):
     """The steps of one trainer process in a row, as the table `strand` has them."""
 
     seq: int  # of its first steps

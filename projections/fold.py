@@ -1,18 +1,18 @@
 """The fold: all state at once, from facts; the same for now, for the past, and for decisions."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from immutables import Map
+from msgspec import Struct
+from msgspec.structs import replace
 
 from events.codec import TYPES
 from events.types import Event, Recorded, ResourcesSampled, StepsCompleted
 from projections import control, health, inbox, memory, queue, run, storage, versions, workspace
-from projections.change import replace
 
 #: What state folds never touch: nine facts in ten.
 NUMERIC: tuple[type[Event], ...] = (StepsCompleted, ResourcesSampled)
@@ -36,8 +36,7 @@ PROJECTIONS: Any = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True, gc=False):
     """Every fold's state after the fact `seq`."""
 
     seq: int
@@ -119,8 +118,8 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in sorted(value.items(), key=lambda pair: str(pair[0]))}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     return value
 
 

@@ -1,8 +1,8 @@
 """The health: which processes run, what crashed, what is wrong and needs a person."""
 
-from dataclasses import dataclass, field
-
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     AlertCleared,
@@ -18,7 +18,6 @@ from events.types import (
     Recorded,
     TrainingFailed,
 )
-from projections.change import replace
 from projections.crashes import Crash, crash
 
 VERSION = 4
@@ -29,8 +28,7 @@ DRIFTS_KEPT = 50
 HEALTHY_US = 600 * 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(Struct, frozen=True, gc=False):
     pid: int
     state: str  # running, hung, exited or crashed
     phase: str | None
@@ -44,16 +42,14 @@ class Process:
         return self.state in ("running", "hung")
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True, gc=False):
     severity: str
     type: str
     detail: str
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True, gc=False):
     seq: int
     kind: str
     path: str
@@ -61,8 +57,7 @@ class Drift:
     remedy: str
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(Struct, frozen=True, gc=False):
     processes: Map[str, Process] = field(default_factory=Map)  # by role
     crashes: tuple[Crash, ...] = ()  # newest last
     alerts: Map[str, Alert] = field(default_factory=Map)  # by type

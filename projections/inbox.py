@@ -1,9 +1,10 @@
 """The inbox: which files came in, under which names, and what was found in them."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     FileDuplicate,
@@ -15,7 +16,6 @@ from events.types import (
     FileValidated,
     Recorded,
 )
-from projections.change import replace
 
 VERSION = 2
 
@@ -25,8 +25,7 @@ LONGEST_NAME = 180
 REPORT = ".report.json"
 
 
-@dataclass(frozen=True, slots=True)
-class File:
+class File(Struct, frozen=True, gc=False):
     """One content, known by its hash; `verdict` is None while it is unchecked."""
 
     sha256: str
@@ -56,8 +55,7 @@ class File:
     estimated_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Struct, frozen=True, gc=False):
     """One copy of bytes that were known already."""
 
     seq: int
@@ -72,8 +70,7 @@ class Duplicate:
     placed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Inbox:
+class Inbox(Struct, frozen=True, gc=False):
     files: Map[str, File] = field(default_factory=Map)  # by sha256
     names: Map[str, str] = field(default_factory=Map)  # name in the queue folders → sha256
     duplicates: Map[int, Duplicate] = field(default_factory=Map)  # by seq

@@ -1,8 +1,8 @@
 """The memory of runs: what each was planned with, and how measured peaks compare with what was expected."""
 
-from dataclasses import dataclass, field
-
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     MemoryMeasured,
@@ -12,15 +12,13 @@ from events.types import (
     TrainingFailed,
     TrainingSkipped,
 )
-from projections.change import replace
 
 VERSION = 1
 LEAST_STEPS = 2  # with the second step the moments are there
 LIKE = 2.0  # a peak says something of micro-batches up to so many times as large or small
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
+class Planned(Struct, frozen=True, gc=False):
     """What a run is trained with, for as long as it may go on."""
 
     seq: int
@@ -32,8 +30,7 @@ class Planned:
     expected_bytes: int  # on the device, uncorrected
 
 
-@dataclass(frozen=True, slots=True)
-class Peak:
+class Peak(Struct, frozen=True, gc=False):
     """The newest measured peak of its kind / what was expected, with micro-batches of so many tokens."""
 
     seq: int
@@ -41,8 +38,7 @@ class Peak:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
+class Memory(Struct, frozen=True, gc=False):
     plans: Map[str, Planned] = field(default_factory=Map)  # by run, of those that may go on
     peaks: Map[str, Peak] = field(default_factory=Map)  # by device, precision and checkpointing
 

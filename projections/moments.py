@@ -8,10 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from events.types import Recorded
 from projections import status
-from projections.change import parts
 from projections.fold import PROJECTIONS, READERS, State, plain
 
 STEPS_READ = 32  # StepsCompleted facts that the status document asks for
@@ -196,8 +197,8 @@ def _parts(value: Any) -> Any:
     """What a value consists of, by name; None: it is a leaf."""
     if isinstance(value, Map | dict):
         return value
-    if hasattr(value, "__dataclass_fields__"):
-        return parts(value)
+    if isinstance(value, Struct):
+        return asdict(value)
     return None
 
 

@@ -1,9 +1,10 @@
 """The queue: which files wait, which one trains, how each one ended."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     AttemptStarted,
@@ -24,15 +25,13 @@ from events.types import (
     TrainingStarted,
     TrainingStopped,
 )
-from projections.change import replace
 
 VERSION = 2
 PRIORITIES = ("high", "normal", "low")
 REOPENABLE = ("rejected", "failed", "skipped", "removed", "completed")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True, gc=False):
     """One file's way: validating → waiting → processing → completed, rejected, failed, skipped or removed."""
 
     sha256: str
@@ -53,8 +52,7 @@ class Entry:
         return self.state in REOPENABLE and not self.lost
 
 
-@dataclass(frozen=True, slots=True)
-class Queue:
+class Queue(Struct, frozen=True, gc=False):
     entries: Map[str, Entry] = field(default_factory=Map)  # by sha256
     high: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()

@@ -1,10 +1,11 @@
 """The runs: which file is being trained, from where, how far, and how each run ended."""
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     AttemptStarted,
@@ -25,7 +26,6 @@ from events.types import (
     ValidationMeasured,
     VersionRestored,
 )
-from projections.change import replace
 from projections.crashes import FOREIGN, INCURABLE
 
 VERSION = 6
@@ -34,8 +34,7 @@ VERSION = 6
 PHASES = ("load", "tokenize", "eval", "step")
 
 
-@dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Struct, frozen=True, gc=False):
     seq: int
     step: int
     global_step: int
@@ -48,8 +47,7 @@ class Validation:
         return None if self.train_loss is None else self.loss - self.train_loss
 
 
-@dataclass(frozen=True, slots=True)
-class Best:
+class Best(Struct, frozen=True, gc=False):
     """The lowest validation loss of a run, and where it was."""
 
     step: int
@@ -58,8 +56,7 @@ class Best:
     kind: str  # "fixed" where the run measures a fixed set, else "holdout"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True, gc=False):
     """One file's training. `open` and `paused` runs hold the file in processing/."""
 
     id: str
@@ -110,8 +107,7 @@ class Run:
         return self.fixed.loss if self.fixed is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Runs:
+class Runs(Struct, frozen=True, gc=False):
     open: str | None = None  # the id of the run that holds processing/
     runs: Map[str, Run] = field(default_factory=Map)
     latest: str | None = None  # the newest run, whatever became of it

@@ -1,9 +1,10 @@
 """The storage: which resume points and backups exist, in the log's order, and what may become of each."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     BackupDamaged,
@@ -20,13 +21,11 @@ from events.types import (
     DiskCleaned,
     Recorded,
 )
-from projections.change import replace
 
 VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True, gc=False):
     """A resume point: `usable`, `quarantined` (failed its verification), or `retired` (going)."""
 
     path: str
@@ -42,8 +41,7 @@ class Checkpoint:
     at: int = 0  # µs
 
 
-@dataclass(frozen=True, slots=True)
-class Backup:
+class Backup(Struct, frozen=True, gc=False):
     """`writing`, `taken` (not restored yet), `verified`, `damaged`, `failed` or `retired` (going)."""
 
     id: str
@@ -64,8 +62,7 @@ class Backup:
     clock: int = 0  # µs: the highest `at` of any backup up to this one; never goes back
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
+class Cleaned(Struct, frozen=True, gc=False):
     """The newest clean-up."""
 
     seq: int
@@ -74,8 +71,7 @@ class Cleaned:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(Struct, frozen=True, gc=False):
     checkpoints: Map[str, Checkpoint] = field(default_factory=Map)  # by path; deleted ones are gone
     backups: Map[str, Backup] = field(default_factory=Map)  # by id; deleted ones are gone
     backups_begun: int = 0  # ever: ids are never used twice

@@ -1,10 +1,11 @@
 """The versions: which snapshots of the model exist, what made each, and which one is current."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from immutables import Map
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from events.types import (
     Recorded,
@@ -16,13 +17,11 @@ from events.types import (
     VersionRetired,
     VersionUnpinned,
 )
-from projections.change import replace
 
 VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True, gc=False):
     """A snapshot: `kept`, `retired` (going) or `deleted` (its facts stay)."""
 
     id: str
@@ -48,8 +47,7 @@ class Version:
     state: str = "kept"
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True, gc=False):
     """A completed run whose version is not published yet."""
 
     seq: int  # of its TrainingCompleted
@@ -57,8 +55,7 @@ class Due:
     event: TrainingCompleted
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True, gc=False):
     """The newest return to a version: what the next run starts from until it saves a state of its own."""
 
     seq: int
@@ -67,8 +64,7 @@ class Restored:
     checkpoint: str | None  # None: fresh moments
 
 
-@dataclass(frozen=True, slots=True)
-class Versions:
+class Versions(Struct, frozen=True, gc=False):
     versions: Map[str, Version] = field(default_factory=Map)
     order: tuple[str, ...] = ()  # oldest first, as published; deleted ones keep their place
     current: str | None = None

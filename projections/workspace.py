@@ -1,16 +1,16 @@
 """The workspace: what it was made from, the settings in force, and the fixed validation set they name."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
 from events.types import ConfigChanged, ConfigRefused, FixedSetChecked, Recorded, WorkspaceCreated
-from projections.change import replace
 
 VERSION = 2
 
 
-@dataclass(frozen=True, slots=True)
-class WorkspaceState:
+class WorkspaceState(Struct, frozen=True, gc=False):
     created: WorkspaceCreated | None = None
     created_at: int = 0
     config: dict[str, Any] = field(default_factory=dict)

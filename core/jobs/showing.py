@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import time
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def _add(path: Path, text: str) -> None:
 
 def _line(event: Event) -> str:
     shown = []
-    for name in (field.name for field in fields(event)):
+    for name in event.__struct_fields__:
         value = getattr(event, name)
         if isinstance(value, str | int | float | bool) or value is None:
             text = str(value)

@@ -1,6 +1,5 @@
 """Facts as text and back: golden lines, numbers JSON cannot hold, old shapes, new ones."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -45,7 +44,7 @@ def test_a_golden_line_is_read_and_written_as_it_was(line: dict[str, Any]) -> No
 
 def test_the_golden_lines_say_something_in_every_field() -> None:
     for line in GOLDEN:
-        fields = {field.name for field in dataclasses.fields(TYPES[line["name"]])}
+        fields = set(TYPES[line["name"]].__struct_fields__)
         assert fields <= json.loads(line["data"]).keys()
 
 
@@ -123,6 +122,6 @@ def test_facts_are_frozen_and_use_their_own_streams_fields(cls: Any) -> None:
     fact = specimen(cls)
 
     assert "{" not in stream_of(fact)
-    for field in dataclasses.fields(fact):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(fact, field.name, None)
+    for name in cls.__struct_fields__:
+        with pytest.raises(AttributeError, match="immutable"):
+            setattr(fact, name, None)

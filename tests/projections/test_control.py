@@ -53,7 +53,7 @@ def test_a_request_is_open_until_its_own_answer(asked: type[Event], answer: type
     assert mode == state.mode
 
 
-@pytest.mark.parametrize("cls", [cls for cls in TYPES.values() if "request" in cls.__dataclass_fields__])
+@pytest.mark.parametrize("cls", [cls for cls in TYPES.values() if "request" in cls.__struct_fields__])
 def test_every_fact_that_names_a_request_ends_it_but_one_that_tells_of_a_beginning(cls: type[Event]) -> None:
     state = EMPTY
     for fact in recorded([specimen(PinRequested), specimen(cls, request=1)]):

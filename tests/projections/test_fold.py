@@ -1,11 +1,12 @@
 """The fold: the same state from the same facts, however they are cut."""
 
 import ast
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from events.codec import TYPES
-from projections.fold import EMPTY, NUMERIC, PROJECTIONS, Follower, digest, fold, plain
+from projections.fold import EMPTY, NUMERIC, PROJECTIONS, READERS, Follower, digest, fold, plain
 from tests.projections.story import rich
 
 FACTS = rich().recorded
@@ -61,6 +62,13 @@ def test_numbers_leave_every_state_untouched() -> None:
 
 def test_every_fact_is_folded_or_ignored_for_a_reason() -> None:
     assert TYPES.keys() - IGNORED.keys() == matched()
+
+
+def test_every_fact_that_a_fold_matches_reaches_it() -> None:
+    reached = {cls.__name__ for cls, readers in READERS.items() if readers}
+
+    assert matched() == matched() & reached
+    assert all(len(readers) < len(PROJECTIONS) for readers in READERS.values())
 
 
 def test_every_folded_fact_happens_in_the_story() -> None:

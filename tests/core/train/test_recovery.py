@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from core.logbook import follow, open_log

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from core import config
 from core.decide.disk import save_needs
@@ -146,13 +147,13 @@ def test_the_first_step_that_differs_is_told_with_its_figure(lived: Stand, tmp_p
     def change(recorded: Recorded) -> Event:
         event = recorded.event
         if isinstance(event, AttemptStarted) and event.run == run:
-            return replace(event, software={**event.software, "torch": "1.0"})
+            return structs.replace(event, software={**event.software, "torch": "1.0"})
         if not isinstance(event, StepsCompleted) or event.run != run:
             return event
         losses = list(event.columns["loss"])
         for n in range(event.n):
             losses[n] = (losses[n] or 0.0) + (0.5 if event.first_step + n == wrong else 0.0)
-        return replace(event, columns={**event.columns, "loss": losses})
+        return structs.replace(event, columns={**event.columns, "loss": losses})
 
     outcome = again(made.told_otherwise(lived, tmp_path / "workspace", change), PLAIN)
 
@@ -170,7 +171,7 @@ def test_other_tokens_or_another_order_are_a_difference_before_the_first_step(
 ) -> None:
     def change(recorded: Recorded) -> Event:
         event = recorded.event
-        return replace(event, **{field: "0" * 32}) if isinstance(event, TrainingStarted) else event
+        return structs.replace(event, **{field: "0" * 32}) if isinstance(event, TrainingStarted) else event
 
     outcome = again(made.told_otherwise(lived, tmp_path / "workspace", change), PLAIN)
 
