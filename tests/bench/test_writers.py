@@ -32,8 +32,8 @@ from core.logbook import open_log
 from db.workspace import Workspace
 from events.log import Conflict
 from events.types import MoveRequested, StepsCompleted
-place, me, rate, seconds = Workspace(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-log = open_log(place, f"appender{me}")
+place, me, rate, seconds = Workspace(Path(sys.argv[1])), *map(float, sys.argv[2:])
+log = open_log(place, f"appender{me:g}")
 sys.stdin.readline()
 began, done, conflicts, waits = time.monotonic(), 0, 0, []
 for tick in range(int(rate * seconds)):
@@ -46,7 +46,7 @@ for tick in range(int(rate * seconds)):
         seen, newest = log.head(), log.newest(MoveRequested)
         value = int(newest.event.sha256) if newest else 0
         try:
-            fact = MoveRequested(sha256=str(value + 1), priority=str(me))
+            fact = MoveRequested(sha256=str(value + 1), priority=f"{me:g}")
             log.append(fact, unless=(MoveRequested,), after=seen)
             break
         except Conflict:
@@ -55,7 +55,7 @@ for tick in range(int(rate * seconds)):
     done += 1
     if tick % rate == 0:
         at = 1 + 64 * tick
-        log.append(StepsCompleted(run=f"r{me}", attempt=1, first_step=at, first_global_step=at, n=64,
+        log.append(StepsCompleted(run=f"r{me:g}", attempt=1, first_step=at, first_global_step=at, n=64,
                                   columns={"loss": [1 / (1 + i) for i in range(64)]}))
 print(json.dumps({"done": done, "conflicts": conflicts, "waits": waits}))
 """
@@ -82,8 +82,10 @@ def test_four_processes_have_their_share(tmp_path: Path) -> None:
     waits = sorted(wait for each in found for wait in each["waits"])
     shares = [each / (sum(done) / PROCESSES) for each in done]
     p99 = round(waits[int(len(waits) * 0.99)] * 1e3, 1)
-    told = {"of_planned": round(min(done) / (RATE * SECONDS), 3), "conflicts": sum(e["conflicts"] for e in found)}
-    tell_of("4 processes under conditions", "smallest >= 0.5 of fair", shares, unit="share", **told)
+    conflicts = sum(each["conflicts"] for each in found)
+    planned = round(min(done) / (RATE * SECONDS), 3)
+    tell_of("4 processes under conditions", "smallest >= 0.5 of fair", shares, unit="share",
+            of_planned=planned, conflicts=conflicts)  # fmt: skip
     tell("decided and appended in", "-", waits, p99_ms=p99)
     numbers = [recorded.event.sha256 for recorded in log.read(types=(MoveRequested,))]
 
