@@ -73,7 +73,10 @@ def open_log(
     workspace: Workspace, actor: str, *, create: bool = False, busy_ms: int = BUSY_MS
 ) -> Log:
     """This process's log; one per process. Raises LogUnreadable."""
-    return Log(workspace.log, actor, inline=_keep_inline, create=create, busy_ms=busy_ms)
+    return Log(
+        workspace.log, actor, inline=_keep_inline, inline_types=(StepsCompleted,), create=create,
+        busy_ms=busy_ms,
+    )  # fmt: skip
 
 
 def follow(log: Log) -> Follower:

@@ -19,6 +19,8 @@ def migrations(folder: Path = FOLDER) -> list[tuple[int, str]]:
         if match is None:
             raise LogUnreadable(f"{path}: a migration is named NNN_what.sql")
         found.append((int(match.group(1)), path.read_text(encoding="utf-8")))
+    if [number for number, _ in found] != list(range(1, len(found) + 1)):
+        raise LogUnreadable(f"{folder}: migrations are numbered from 001 on, each number once")
     return found
 
 
