@@ -1,6 +1,7 @@
 """Rebuilding: fold everything again from the log, compare it with what was live, replace it."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ WRITE_STATE = (
 STRIDE = 50_000  # facts between two words of progress
 DIFFERENCES = 1_000  # told of each table; all of them are mended
 ROWS_A_WRITE = 250  # mended in one transaction: no append waits for longer
+BETWEEN_WRITES = 0.01  # seconds; SQLite has no queue: without a pause those who wait would hardly get a turn
 
 Progress = Callable[[int, int], None]
 
@@ -92,6 +94,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
         for name, differing in wrong.items():
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
+                time.sleep(BETWEEN_WRITES)
     keep(log, state_at(log))
     return found
 
