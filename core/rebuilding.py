@@ -24,7 +24,7 @@ WRITE_STATE = (
 
 STRIDE = 50_000  # facts between two words of progress
 DIFFERENCES = 1_000  # told of each table; all of them are mended
-ROWS_A_WRITE = 500  # mended in one transaction: no append waits for longer
+ROWS_A_WRITE = 250  # mended in one transaction: no append waits for longer
 
 Progress = Callable[[int, int], None]
 
@@ -46,9 +46,10 @@ def keep(log: Log, state: State) -> None:
         (name, module.VERSION, state.seq, digest(part := getattr(state, name)), _text(part))
         for name, module in PROJECTIONS.items()
     ]
-    with log.transaction() as db:
-        db.execute("DELETE FROM snapshot")
-        db.executemany(WRITE_STATE, rows)
+    for row in rows:  # of a long log some are megabytes: between two of them others append
+        with log.transaction() as db:
+            db.execute("DELETE FROM snapshot WHERE projection = ?", row[:1])
+            db.execute(WRITE_STATE, row)
 
 
 def compare(log: Log) -> list[Difference]:
@@ -80,7 +81,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     """Compare everything, then replace what differs; gives what differed.
 
     The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
-    A write holds others up for 500 rows at most; all that is behind the head is folded before it begins.
+    A write holds others up for 250 rows at most; all that is behind the head is folded before it begins.
     """
     while backfill(log):
         continue  # an older log's history, which is no difference
