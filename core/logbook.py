@@ -13,22 +13,28 @@ from events.types import Recorded, StepsCompleted
 from projections import curves
 from projections.fold import EMPTY, FOLDED, Follower, State, fold
 
+#: Adds partial rows to a table of the curves.
+Merge = Callable[[Any, Iterable[Any]], None]
 
-def keep_curves(connection: Any, facts: Iterable[Recorded]) -> None:
+
+def keep_curves(
+    connection: Any,
+    facts: Iterable[Recorded],
+    merge: Merge = rollups.merge,
+    merge_whole: Merge = rollups.merge_whole,
+) -> None:
     """Add the steps among these facts, the newest ones, to the roll-ups: part of their own transaction."""
-    _keep(connection, facts, rollups.merge)
+    _keep(connection, facts, merge, merge_whole)
 
 
 def fill_history(log: Log) -> None:
     """Fold what an older schema did not keep, once: the curve of all runs together."""
     if rollups.newest_strand(log.reader) is None and log.newest(StepsCompleted) is not None:
         with log.transaction() as db:
-            _keep(db, log.read(types=(StepsCompleted,)), lambda connection, rows: None)
+            _keep(db, log.read(types=(StepsCompleted,)), lambda connection, rows: None, rollups.merge_whole)
 
 
-def _keep(
-    connection: Any, facts: Iterable[Recorded], merge: Callable[[Any, Iterable[curves.Partial]], None]
-) -> None:
+def _keep(connection: Any, facts: Iterable[Recorded], merge: Merge, merge_whole: Merge) -> None:
     strand: curves.Strand | None = None
     for fact in facts:
         if not isinstance(fact.event, StepsCompleted):
@@ -40,7 +46,7 @@ def _keep(
             rollups.put_strand(connection, astuple(strand))
         strand, rows = following, curves.partials([fact])
         merge(connection, rows)
-        rollups.merge_whole(connection, curves.whole(rows, strand.turn))
+        merge_whole(connection, curves.whole(rows, strand.turn))
     if strand is not None:
         rollups.put_strand(connection, astuple(strand))
 

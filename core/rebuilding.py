@@ -1,18 +1,22 @@
 """Rebuilding: fold everything again from the log, compare it with what was live, replace it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain, islice
 from typing import Any
 
 import msgspec
 
-from core.logbook import keep_curves, state_at
+from core.logbook import keep_curves
 from db import rollups
 from db.engine import driver
 from events.log import Log
 from events.types import StepsCompleted
-from projections.fold import PROJECTIONS, State, digest, plain
+from projections import curves
+from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, canonical, fold
 
 READ_STATE = "SELECT projection, version, seq, digest, data FROM snapshot ORDER BY seq"
 WRITE_STATE = (
@@ -22,6 +26,8 @@ WRITE_STATE = (
 STRIDE = 50_000  # facts between two words of progress
 DIFFERENCES = 1_000  # told of each table; all of them are mended
 ROWS_A_WRITE = 500  # mended in one transaction: no append waits for longer
+FACTS_AT_ONCE = 1_000  # of steps, merged in memory before the table aside is touched
+ROWS_AT_ONCE = 1_000  # compared as a whole, so long as they are the same
 
 Progress = Callable[[int, int], None]
 
@@ -39,30 +45,36 @@ class Difference:
 
 def keep(log: Log, state: State) -> None:
     """Note the live state, one row a projection; the older ones go."""
-    rows = [
-        (name, module.VERSION, state.seq, digest(part := getattr(state, name)), _text(part))
-        for name, module in PROJECTIONS.items()
-    ]
+    rows = []
+    for name, module in PROJECTIONS.items():
+        text = canonical(getattr(state, name))
+        rows.append((name, module.VERSION, state.seq, sha256(text).digest(), text.decode()))
     with log.transaction() as db:
         db.execute("DELETE FROM snapshot")
         db.executemany(WRITE_STATE, rows)
 
 
 def compare(log: Log) -> list[Difference]:
-    """The noted states against a fold from the first fact, and the roll-ups against the steps."""
+    """The noted states against a fold from the first fact."""
+    return _compare(log)[0]
+
+
+def _compare(log: Log) -> tuple[list[Difference], State]:
+    """What differs, and the folded state of the newest note."""
     found: list[Difference] = []
-    states: dict[int, State] = {}
-    for name, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():
+    state = EMPTY
+    for name, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():  # in order
         if name not in PROJECTIONS or version != PROJECTIONS[name].VERSION:
             continue  # another fold's note: a cache of nothing we have
-        if seq not in states:
-            states[seq] = state_at(log, seq)
-        folded = getattr(states[seq], name)
-        live = msgspec.json.decode(data)
-        if digest(folded) != stored or plain(live) != msgspec.json.decode(_text(folded)):
-            place, was, should = first_difference(live, msgspec.json.decode(_text(folded)), name)
+        state = fold(log.read(state.seq, to=seq, types=FOLDED), state)
+        text = canonical(getattr(state, name))
+        if sha256(text).digest() == stored and text.decode() == data:
+            continue
+        live, folded = msgspec.json.decode(data), msgspec.json.decode(text)
+        if sha256(text).digest() != stored or live != folded:
+            place, was, should = first_difference(live, folded, name)
             found.append(Difference(name, seq, place, was, should))
-    return found
+    return found, state
 
 
 def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Difference]:
@@ -70,7 +82,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
 
     The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
     """
-    found = compare(log)
+    found, state = _compare(log)
     with contextlib.closing(Aside(log)) as aside:
         while aside.seq < (head := log.head()):
             aside.fold(min(aside.seq + STRIDE, head))
@@ -89,7 +101,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
             ]
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
-    keep(log, state_at(log))
+    keep(log, fold(log.read(state.seq, types=FOLDED), state))
     return found
 
 
@@ -111,8 +123,13 @@ class Aside:
 
     def fold(self, to: int) -> None:
         """In the order of the appends: sums are the same bits."""
+        facts = self._log.read(self.seq, to=to, types=(StepsCompleted,))
         self._made.execute("BEGIN")
-        keep_curves(self._made, self._log.read(self.seq, to=to, types=(StepsCompleted,)))
+        while some := list(islice(facts, FACTS_AT_ONCE)):
+            parts, whole = Parts("rollup"), Parts("history")
+            keep_curves(self._made, some, parts.add, whole.add)
+            for collected in (parts, whole):
+                collected.write(self._made)
         self._made.execute("COMMIT")
         self.seq = to
 
@@ -121,7 +138,11 @@ class Aside:
         key, columns = _shape(table)
         sql = f"SELECT {columns} FROM {table} ORDER BY {key}"
         n = key.count(",") + 1
-        pairs = _pairs(self._log.reader.execute(sql), self._made.execute(sql), n)
+        live, folded = self._log.reader.execute(sql), self._made.execute(sql)
+        one, other = live.fetchmany(ROWS_AT_ONCE), folded.fetchmany(ROWS_AT_ONCE)
+        while one and one == other:
+            one, other = live.fetchmany(ROWS_AT_ONCE), folded.fetchmany(ROWS_AT_ONCE)
+        pairs = _pairs(chain(one, live), chain(other, folded), n)
         return (((live or folded)[:n], live, folded) for live, folded in pairs)  # type: ignore[index]
 
     def mend(self, table: str, keys: list[Row]) -> None:
@@ -140,6 +161,38 @@ class Aside:
 
     def close(self) -> None:
         self._made.close()
+
+
+class Parts:
+    """What many facts add to a table, by key: its rows are written once instead of with every fact."""
+
+    def __init__(self, table: str) -> None:
+        key, columns = _shape(table)
+        names = key.split(", ")
+        self._n = len(names)
+        self._parts: defaultdict[Row, list[Row]] = defaultdict(list)
+        self._read = f"SELECT {columns} FROM {table} WHERE metric = ? AND lvl = ? AND bucket BETWEEN ? AND ?"
+        marks = ",".join("?" * (columns.count(",") + 1))
+        self._write = f"INSERT OR REPLACE INTO {table} ({columns}) VALUES ({marks})"
+
+    def add(self, _connection: Any, rows: Iterable[Row]) -> None:
+        """As `rollups.merge` is called."""
+        n, parts = self._n, self._parts
+        for row in rows:
+            parts[row[:n]].append(row[n:])
+
+    def write(self, connection: Any) -> None:
+        """Merge it with the rows that are there: most keys are new, so they are not asked for one by one."""
+        n, buckets = self._n, defaultdict[Row, list[int]](list)
+        for metric, level, bucket, *_ in self._parts:
+            buckets[metric, level].append(bucket)
+        live: dict[Row, Row] = {}
+        for of, some in buckets.items():
+            for row in connection.execute(self._read, (*of, min(some), max(some))):
+                if (key := row[:n]) in self._parts:
+                    live[key] = row[n:]
+        rows = [(*key, *curves.merged(live.get(key), parts)) for key, parts in self._parts.items()]
+        connection.executemany(self._write, rows)
 
 
 def _shape(table: str) -> tuple[str, str]:
@@ -161,10 +214,6 @@ def _pairs(live: Iterator[Row], folded: Iterator[Row], n: int) -> Iterator[tuple
         else:
             yield one, other
             one, other = next(live, None), next(folded, None)
-
-
-def _text(state: Any) -> str:
-    return msgspec.json.encode(plain(state)).decode()
 
 
 def first_difference(live: Any, folded: Any, path: str) -> tuple[str, Any, Any]:
