@@ -46,6 +46,8 @@ REMEDIES = {
     "backup": "take another one (`evertrain backup now`); until then restore from an older one",
     "backup_missing": "mount its disk, or put the folder back; nothing of it is taken for damaged or deleted",
     "projection": "`evertrain rebuild` folds everything again from the log",
+    "answer": f"what was appended is whole, but the same command could be done twice: {_LOG}",
+    "schema": f"what refuses changes to facts, or finds them quickly, is gone: {_LOG}",
     **dict.fromkeys(("sqlite", "gap", "chain", "changed", "missing", "unchained", "anchor"), _LOG),
     "unreadable": f"open it with the version of evertrain that wrote it; if that fails, {_LOG}",
     "unfoldable": _LOG,

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from core.logbook import keep_curves
+from core.logbook import backfill, keep_curves
 from db import rollups
 from db.engine import driver
 from events.log import Log
@@ -18,7 +18,10 @@ from events.types import StepsCompleted
 from projections import curves
 from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, canonical, fold
 
-READ_STATE = "SELECT projection, version, seq, digest, data FROM snapshot ORDER BY seq"
+#: As bytes: a damaged note need be no text.
+READ_STATE = (
+    "SELECT CAST(projection AS BLOB), version, seq, digest, CAST(data AS BLOB) FROM snapshot ORDER BY seq"
+)
 WRITE_STATE = (
     "INSERT OR REPLACE INTO snapshot (projection, version, seq, digest, data) VALUES (?, ?, ?, ?, ?)"
 )
@@ -62,15 +65,23 @@ def compare(log: Log) -> list[Difference]:
 def _compare(log: Log) -> tuple[list[Difference], State]:
     """What differs, and the folded state of the newest note."""
     found: list[Difference] = []
-    state = EMPTY
-    for name, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():  # in order
+    state, head = EMPTY, log.head()
+    for raw, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():  # in order
+        name = raw.decode(errors="replace")
         if name not in PROJECTIONS or version != PROJECTIONS[name].VERSION:
             continue  # another fold's note: a cache of nothing we have
+        if not 0 <= seq <= head:
+            found.append(Difference(name, head, name, f"noted at #{seq}", f"the log ends at #{head}"))
+            continue
         state = fold(log.read(state.seq, to=seq, types=FOLDED), state)
         text = canonical(getattr(state, name))
-        if sha256(text).digest() == stored and text.decode() == data:
+        if sha256(text).digest() == stored and text == data:
             continue
-        live, folded = msgspec.json.decode(data), msgspec.json.decode(text)
+        try:
+            live = msgspec.json.decode(data)
+        except ValueError:
+            live = None  # differs from any state
+        folded = msgspec.json.decode(text)
         if sha256(text).digest() != stored or live != folded:
             place, was, should = first_difference(live, folded, name)
             found.append(Difference(name, seq, place, was, should))
@@ -81,31 +92,37 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     """Compare everything, then replace what differs; gives what differed.
 
     The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
+    A write holds others up for 500 rows at most; all that is behind the head is folded before it begins.
     """
+    while backfill(log):
+        continue  # an older log's history, which is no difference
     found, state = _compare(log)
     with contextlib.closing(Aside(log)) as aside:
-        while aside.seq < (head := log.head()):
-            aside.fold(min(aside.seq + STRIDE, head))
-            tell(aside.seq, head)
-        reader = log.reader
-        reader.execute("BEGIN")  # what was live and what it was made of, of one instant
-        try:
-            aside.fold(log.head())
-            wrong = {name: list(aside.differing(name)) for name, *_ in rollups.TABLES}
-        finally:
-            reader.execute("COMMIT")
+        wrong = aside.compare(tell)
+        found += _told(aside, wrong)
         for name, differing in wrong.items():
-            found += [
-                Difference("curves", aside.seq, f"{name}/{'/'.join(map(str, key))}", live, folded)
-                for key, live, folded in differing[:DIFFERENCES]
-            ]
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
     keep(log, fold(log.read(state.seq, types=FOLDED), state))
     return found
 
 
+def compare_curves(log: Log, tell: Progress = lambda seq, head: None) -> list[Difference]:
+    """The roll-ups against the steps that they are made of: these are folded aside, nothing is changed."""
+    with contextlib.closing(Aside(log)) as aside:
+        return _told(aside, aside.compare(tell))
+
+
 Row = tuple[Any, ...]
+Differing = tuple[Row, Row | None, Row | None]  # key, live row, folded row
+
+
+def _told(aside: "Aside", wrong: dict[str, list[Differing]]) -> list[Difference]:
+    return [
+        Difference("curves", aside.seq, f"{name}/{'/'.join(map(str, key))}", live, folded)
+        for name, differing in wrong.items()
+        for key, live, folded in differing[:DIFFERENCES]
+    ]
 
 
 class Aside:
@@ -133,7 +150,21 @@ class Aside:
         self._made.execute("COMMIT")
         self.seq = to
 
-    def differing(self, table: str) -> Iterator[tuple[Row, Row | None, Row | None]]:
+    def compare(self, tell: Progress) -> dict[str, list[Differing]]:
+        """Fold all there is; then each table with what differs in it, of one instant."""
+        while self.seq < (head := self._log.head()):
+            self.fold(min(self.seq + STRIDE, head))
+            tell(self.seq, head)
+        reader = self._log.reader
+        reader.execute("BEGIN")  # what was live and what it was made of
+        try:
+            self.fold(self._log.head())
+            kept = rollups.TABLES if rollups.backfilled(reader) is None else rollups.TABLES[:1]
+            return {name: list(self.differing(name)) for name, *_ in kept}
+        finally:
+            reader.execute("COMMIT")
+
+    def differing(self, table: str) -> Iterator[Differing]:
         """(key, live row, folded row) of all that are not the same, in the order of their keys."""
         key, columns = _shape(table)
         sql = f"SELECT {columns} FROM {table} ORDER BY {key}"

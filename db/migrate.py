@@ -8,6 +8,8 @@ from db.engine import LogUnreadable, immediate
 
 FOLDER = Path(__file__).parent / "migrations"
 
+PARTS = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY type, name"
+
 
 def migrations(folder: Path = FOLDER) -> list[tuple[int, str]]:
     """(number, SQL text), in order."""
@@ -17,6 +19,8 @@ def migrations(folder: Path = FOLDER) -> list[tuple[int, str]]:
         if match is None:
             raise LogUnreadable(f"{path}: a migration is named NNN_what.sql")
         found.append((int(match.group(1)), path.read_text(encoding="utf-8")))
+    if [number for number, _ in found] != list(range(1, len(found) + 1)):
+        raise LogUnreadable(f"{folder}: migrations are numbered from 001 on, each number once")
     return found
 
 
@@ -47,6 +51,20 @@ def migrate(connection: Any, steps: list[tuple[int, str]] | None = None) -> int:
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version={number}")
     return newest
+
+
+def missing(connection: Any) -> list[str]:
+    """What the newest schema has and this file has not, or otherwise: "trigger event_is_never_changed"."""
+    from db.engine import driver
+
+    fresh = driver().connect(":memory:", isolation_level=None)
+    try:
+        migrate(fresh)
+        wanted = fresh.execute(PARTS).fetchall()
+    finally:
+        fresh.close()
+    here = set(connection.execute(PARTS).fetchall())
+    return [f"{kind} {name}" for kind, name, sql in wanted if (kind, name, sql) not in here]
 
 
 def statements(text: str) -> list[str]:

@@ -51,11 +51,28 @@ def put_strand(connection: Any, strand: Iterable[Any]) -> None:
     connection.execute(PUT_STRAND, tuple(strand))
 
 
-def newest_strand(connection: Any, to: int | None = None) -> Any:
-    """The row of the newest strand, up to a position if given; None: there is none."""
-    where, values = ("", list[Any]()) if to is None else (" WHERE seq <= ?", [to])
-    sql = f"SELECT {STRAND} FROM strand{where} ORDER BY seq DESC LIMIT 1"
+def newest_strand(connection: Any, to: int | None = None, run: str | None = None) -> Any:
+    """The row of the newest strand, up to a position and of one run if given; None: there is none."""
+    where, values = ("1", list[Any]()) if to is None else ("seq <= ?", list[Any]([to]))
+    if run is not None:
+        where += " AND run = ?"
+        values.append(run)
+    sql = f"SELECT {STRAND} FROM strand WHERE {where} ORDER BY seq DESC LIMIT 1"
     return connection.execute(sql, values).fetchone()
+
+
+def backfilled(connection: Any) -> int | None:
+    """The fact up to which an older log's history is folded by now; None: it is whole."""
+    row = connection.execute("SELECT seq FROM backfill WHERE name = 'history'").fetchone()
+    return None if row is None else int(row[0])
+
+
+def note_backfilled(connection: Any, seq: int | None) -> None:
+    """How far the whole history is folded; None: all of it."""
+    if seq is None:
+        connection.execute("DELETE FROM backfill WHERE name = 'history'")
+    else:
+        connection.execute("UPDATE backfill SET seq = ? WHERE name = 'history'", (seq,))
 
 
 def strands(connection: Any, run: str | None, to: int | None = None) -> list[Any]:
@@ -91,3 +108,28 @@ def read_whole(connection: Any, metric: str, level: int, first_bucket: int, last
         (metric, level, first_bucket, last_bucket),
     ).fetchall()
     return rows
+
+
+def strands_of(connection: Any, run: str | None, first_step: int, last_step: int, to: int) -> list[Any]:
+    """The strands up to a position, in the log's order, that hold any of these steps or did them anew."""
+    where, values = ("", list[Any]()) if run is None else (" AND run = ?", list[Any]([run]))
+    rows: list[Any] = connection.execute(
+        f"SELECT {STRAND} FROM strand WHERE seq <= ? AND first_step <= ? AND (last_step >= ? OR seq = turn)"
+        f"{where} ORDER BY seq",
+        (to, last_step, first_step, *values),
+    ).fetchall()
+    return rows
+
+
+def next_strand(connection: Any, seq: int) -> int | None:
+    """Where the strand behind the one at `seq` begins; None: that one is the newest."""
+    row = connection.execute("SELECT seq FROM strand WHERE seq > ? ORDER BY seq LIMIT 1", (seq,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def bounds_before(connection: Any, run: str | None, seq: int) -> tuple[int | None, int | None]:
+    """The first and last global step of the strands before the one at `seq`, of one run if given."""
+    where, values = ("", list[Any]()) if run is None else (" AND run = ?", list[Any]([run]))
+    sql = f"SELECT MIN(first_step), MAX(last_step) FROM strand WHERE seq < ?{where}"
+    first, last = connection.execute(sql, (seq, *values)).fetchone()
+    return first, last

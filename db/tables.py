@@ -132,6 +132,16 @@ class StrandRow(SQLModel, table=True):
     turn: int = _integer()  # seq of the newest strand up to here that did steps again, else of the first
 
 
+class BackfillRow(SQLModel, table=True):
+    """What an older schema did not keep, and up to which fact it is folded by now; no row: all is."""
+
+    __tablename__: ClassVar[Any] = "backfill"
+    __table_args__ = (STRICT,)
+
+    name: str = _text(primary_key=True)
+    seq: int = _integer()
+
+
 class SnapshotRow(SQLModel, table=True):
     """A fold's state at a position: a cache, deletable at any time."""
 

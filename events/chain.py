@@ -6,6 +6,7 @@ elsewhere (version manifests, backups), never tamper-proof.
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 GENESIS = bytes(32)
@@ -16,17 +17,22 @@ Row = tuple[int, int, str, str, str, int, int | None, int | None, str]
 
 def link(previous: bytes, first_seq: int, last_seq: int, at: int, rows: Iterable[Any]) -> bytes:
     """The head after a commit. Each field is preceded by its length, so that no two rows read alike."""
-    digest = hashlib.sha256(previous)
-    digest.update(b"%d,%d,%d;" % (first_seq, last_seq, at))
-    known: dict[Any, str] = {}  # a commit's facts share their time, actor, version and much else
-    for *envelope, data in rows:
-        parts = [known.get(value) or known.setdefault(value, _field(value)) for value in envelope]
-        digest.update(f"{''.join(parts)}{_field(data)}".encode())
-    return digest.digest()
+    known: dict[Any, str] = {}  # a commit's facts of one story and type share all but their seq and data
+    parts = [f"{first_seq},{last_seq},{at};"]
+    for row in rows:
+        envelope, data = row[1:-1], row[-1]
+        if (shared := known.get(envelope)) is None:
+            shared = known[envelope] = "".join(map(_field, envelope))
+        payload = f"{len(data)}:{data}" if isinstance(data, str) and data.isascii() else _spelled(data)
+        parts.append(f"{len(str(row[0]))}:{row[0]}{shared}{payload}")
+    return hashlib.sha256(previous + "".join(parts).encode()).digest()
 
 
-def _field(value: Any) -> str:
+def _spelled(value: Any) -> str:
     if value is None:
         return "-1:"
     text = str(value)
     return f"{len(text) if text.isascii() else len(text.encode())}:{text}"
+
+
+_field = lru_cache(maxsize=4096, typed=True)(_spelled)  # of an envelope: the same names, over and over

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -25,6 +26,8 @@ _FLOATING = {
     for cls in TYPES.values()
 }
 
+_ENCODER = msgspec.json.Encoder()
+
 NONFINITE = "nonfinite"
 _NOTED = f'"{NONFINITE}":'
 _KINDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -34,13 +37,27 @@ class UnknownFact(Exception):
     """The log holds a fact that this software does not know: it was written by a newer one."""
 
 
+def _of_stream(pattern: str) -> tuple[str, Callable[[Event], Any] | None]:
+    start, brace, field = pattern.partition("{")
+    return start, attrgetter(field[:-1]) if brace else None
+
+
+#: The stream of every fact: how its name begins, and what of the fact follows, if anything does.
+_STREAMS = {cls: _of_stream(cls.STREAM) for cls in TYPES.values()}
+
+
 def stream_of(event: Event) -> str:
     """The story a fact belongs to, as its class says."""
-    pattern = type(event).STREAM
-    if "{" not in pattern:
-        return pattern
-    field = pattern[pattern.index("{") + 1 : -1]
-    return f"{pattern[: pattern.index('{')]}{getattr(event, field)}"
+    start, following = _STREAMS[type(event)]
+    return start if following is None else f"{start}{following(event)}"
+
+
+def stored(event: Event) -> tuple[str, str, int, str]:
+    """A fact's own columns: stream, type, version and payload."""
+    cls = type(event)
+    start, following = _STREAMS[cls]
+    stream = start if following is None else f"{start}{following(event)}"
+    return stream, cls.__name__, cls.VERSION, encode(event)
 
 
 def encode(event: Event) -> str:
@@ -48,8 +65,10 @@ def encode(event: Event) -> str:
 
     A non-finite float becomes null, and `nonfinite` names its place and kind: {"columns.loss.3": "nan"}.
     """
-    if not any(_is_lost(getattr(event, name)) for name in _FLOATING[type(event)]):
-        return msgspec.json.encode(event).decode()
+    text, floating = _ENCODER.encode(event).decode(), _FLOATING[type(event)]
+    # msgspec writes null for what JSON cannot hold: without one nothing is lost
+    if not (floating and "null" in text and any(_is_lost(getattr(event, name)) for name in floating)):
+        return text
     data = msgspec.to_builtins(event)
     lost: dict[str, str] = {}
     for key, value in data.items():
@@ -57,7 +76,7 @@ def encode(event: Event) -> str:
             data[key] = _finite(value, key, lost)
     if lost:
         data[NONFINITE] = lost
-    return msgspec.json.encode(data).decode()
+    return _ENCODER.encode(data).decode()
 
 
 def _is_lost(value: Any) -> bool:

@@ -14,14 +14,18 @@ from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, driver, immedi
 from db.migrate import migrate, schema_version
 from db.reserve import LogFull
 from events.chain import GENESIS, link
-from events.codec import Decoders, encode, stream_of
+from events.codec import Decoders, stored
 from events.room import Room
 from events.types import Event, Recorded
 
 COLUMNS = "seq, at, actor, stream, type, version, causation, correlation, data"
-INSERT_EVENT = f"INSERT INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-INSERT_COMMIT = "INSERT INTO commit_log (first_seq, last_seq, at, prev_hash, hash) VALUES (?, ?, ?, ?, ?)"
+# OR ROLLBACK, as the triggers do: ABORT copies every page that a row touches, to undo that one row
+INSERT_EVENT = f"INSERT OR ROLLBACK INTO event ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_COMMIT = (
+    "INSERT OR ROLLBACK INTO commit_log (first_seq, last_seq, at, prev_hash, hash) VALUES (?, ?, ?, ?, ?)"
+)
 INSERT_COMMAND = "INSERT INTO command (key, first_seq, last_seq, request_hash, at) VALUES (?, ?, ?, ?, ?)"
+NEWEST = "SELECT MAX(seq), (SELECT hash FROM commit_log ORDER BY first_seq DESC LIMIT 1) FROM event"
 
 #: So long may the WAL grow, in pages, before it goes into the database: SQLite's own, and on a full disk.
 USUAL_PAGES, TIGHT_PAGES = 1000, 16
@@ -51,6 +55,7 @@ class Log:
 
     On a full disk the reserve is given back and the append done again; see `events.room`.
 
+    `inline` sees the facts of `inline_types`, and is not called for a commit without any.
     `busy_ms`: how long a write waits for another process's, each of its five times.
     """
 
@@ -60,12 +65,13 @@ class Log:
         actor: str,
         *,
         inline: Inline | None = None,
+        inline_types: tuple[type[Event], ...] = (Event,),
         create: bool = False,
         busy_ms: int = BUSY_MS,
     ) -> None:
         self.path = path
         self.actor = actor
-        self._inline = inline
+        self._inline, self._inline_types = inline, inline_types
         self._lock = threading.Lock()
         self.room = Room(path)
         try:
@@ -99,7 +105,7 @@ class Log:
         """
         if not facts:
             return []
-        encoded = [(stream_of(f), type(f).__name__, type(f).VERSION, encode(f)) for f in facts]
+        encoded = list(map(stored, facts))
         who = actor or self.actor
         if self.room.was_tight():
             with self._lock:
@@ -109,28 +115,29 @@ class Log:
             with self._lock, immediate(self._write) as db:
                 if key is not None and (answer := self._answer(db, key, encoded)) is not None:
                     return answer
-                if after is not None and unless:
+                newest, previous = db.execute(NEWEST).fetchone()
+                head = newest or 0
+                if after is not None and after < head and unless:
                     self._refuse_newer(db, unless, after)
-                first = self._head(db) + 1
-                at = now_us()
+                first, last, at = head + 1, head + len(encoded), now_us()
                 rows = [
-                    (first + n, at, who, stream, name, version, causation, correlation, data)
-                    for n, (stream, name, version, data) in enumerate(encoded)
+                    (seq, at, who, stream, name, version, causation, correlation, data)
+                    for seq, (stream, name, version, data) in enumerate(encoded, first)
                 ]
-                last = rows[-1][0]
-                head = db.execute("SELECT hash FROM commit_log ORDER BY first_seq DESC LIMIT 1").fetchone()
-                previous = head[0] if head else GENESIS
+                previous = previous or GENESIS
                 db.executemany(INSERT_EVENT, rows)
                 db.execute(INSERT_COMMIT, (first, last, at, previous, link(previous, first, last, at, rows)))
                 if key is not None:
-                    db.execute(INSERT_COMMAND, (key, first, last, _request_hash(encoded), at))
+                    db.execute(INSERT_COMMAND, (key, first, last, request_hash(encoded), at))
                 if self._inline is not None:
-                    recorded = [
+                    seen = [
                         Recorded(row[0], at, who, row[3], fact, causation, correlation)
                         for row, fact in zip(rows, facts, strict=True)
+                        if isinstance(fact, self._inline_types)
                     ]
-                    self._inline(db, recorded)
-                return [row[0] for row in rows]
+                    if seen:
+                        self._inline(db, seen)
+                return list(range(first, last + 1))
 
         # random: two writers that met once should not meet again
         return self.room.make(
@@ -156,7 +163,7 @@ class Log:
         ).fetchone()
         if row is None:
             return None
-        if row[2] != _request_hash(encoded):
+        if row[2] != request_hash(encoded):
             raise KeyReused(
                 f"the command key {key!r} was used for another command (facts #{row[0]} to #{row[1]})"
             )
@@ -361,5 +368,6 @@ def unpack(rows: Iterable[Sequence[Any]]) -> Iterator[Recorded]:
         yield Recorded(seq, at, actor, stream, decoders[name, version](data), causation, correlation)
 
 
-def _request_hash(encoded: list[tuple[str, str, int, str]]) -> bytes:
+def request_hash(encoded: list[tuple[str, str, int, str]]) -> bytes:
+    """What tells one command from another: of (stream, type, version, payload) of its facts."""
     return hashlib.sha256(repr(encoded).encode()).digest()

@@ -1,13 +1,20 @@
 """Verification: is the log whole, gapless and as it was written?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from db.engine import damage
 from events.chain import GENESIS, link
 from events.codec import UnknownFact, decode
-from events.log import COLUMNS
+from events.log import COLUMNS, request_hash
+
+#: Every answered command with the commit that it names, if there is one.
+ANSWERS = """
+SELECT command.first_seq, command.last_seq, command.request_hash, command.at, commit_log.at
+FROM command LEFT JOIN commit_log USING (first_seq, last_seq) ORDER BY command.first_seq
+"""
+ANSWERED = "SELECT stream, type, version, data FROM event WHERE seq BETWEEN ? AND ? ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +29,15 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Anchor:
+    """A chain head that is kept outside the log: of the commit that ends with `seq`; `where` it lies."""
+
+    seq: int
+    hash: str  # hex
+    where: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """What was read, and what was found."""
 
@@ -30,16 +46,17 @@ class Verified:
     problems: tuple[Problem, ...]
 
 
-def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int = 100) -> Verified:
+def verify_log(connection: Any, anchors: Iterable[Anchor] = (), most: int = 100) -> Verified:
     """Read every byte: SQLite's own check, gapless seqs, the chain, every payload, and `anchors`.
 
-    `anchors`: last seq of a commit → the chain head (hex) that was kept elsewhere; they find a truncated log,
-    and one that was rewritten together with its chain.
+    The anchors find a log that was cut off, and one that was rewritten together with its chain. A command's
+    answer is compared with its facts, but for its key, which stands nowhere else.
     """
     problems: list[Problem] = []
     expected, previous, events = 1, GENESIS, 0
     heads: dict[int, str] = {}
-    wanted = anchors or {}
+    outside = tuple(anchors)
+    wanted = {anchor.seq for anchor in outside}
     try:
         connection.execute("BEGIN")  # one moment for every read below, while others go on appending
         for (line,) in connection.execute("PRAGMA integrity_check(20)"):
@@ -82,21 +99,16 @@ def verify_log(connection: Any, anchors: dict[int, str] | None = None, most: int
         while held is not None and len(problems) < most:
             problems.append(Problem("unchained", held[0], None, "a fact that no commit holds"))
             held = next(rows, None)
+        problems += _answers(connection)
     except damage() as error:
         problems.append(Problem("sqlite", expected, None, f"cannot be read from here on: {error}"))
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-    for seq, hash_hex in wanted.items():
-        if heads.get(seq) != hash_hex and len(problems) < most:
-            problems.append(
-                Problem(
-                    "anchor",
-                    seq,
-                    None,
-                    "the chain head kept outside the log is not the log's: facts were cut off or rewritten",
-                )
-            )
+    for anchor in outside:
+        if heads.get(anchor.seq) != anchor.hash:
+            detail = "the chain head kept outside the log is not the log's: facts were cut off or rewritten"
+            problems.append(Problem("anchor", anchor.seq, anchor.where, detail))
     return Verified(events, previous.hex(), tuple(problems[:most]))
 
 
@@ -110,6 +122,14 @@ def _grouped(connection: Any) -> Iterator[Any]:
         if len(page) < 5000:
             return
         after = page[-1][0]
+
+
+def _answers(connection: Any) -> Iterator[Problem]:
+    """The answers to commands that are not those of the commits they name."""
+    for first, last, stored, at, committed in connection.execute(ANSWERS).fetchall():
+        facts = connection.execute(ANSWERED, (first, last)).fetchall()
+        if at != committed or stored != request_hash(facts):
+            yield Problem("answer", first, None, "the answer kept for a command is not what was appended")
 
 
 def _undecodable(batch: list[Any]) -> list[Problem]:

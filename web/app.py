@@ -24,6 +24,7 @@ LOGGER = logging.getLogger(__name__)
 ROUTES: tuple[BaseRoute, ...] = (
     Route("/", pages.overview),
     Route("/index.json", pages.overview_json),
+    Route("/curves.json", pages.curves_json),
     Route("/queue", pages.queue),
     Route("/queue.json", pages.queue_json),
     Route("/runs", training_pages.runs),

@@ -47,6 +47,8 @@ class Chart:
     marks: tuple[Mark, ...]
     summary: str
     rows: tuple[tuple[str, ...], ...]  # steps, mean, lowest, highest, measured
+    first_step: int  # at the left edge
+    last_step: int
 
 
 def draw(
@@ -100,6 +102,8 @@ def draw(
         marks=tuple(Mark(m.kind, m.step, m.label, x(m.step)) for m in marks if first <= m.step <= last),
         summary=_summary(name, known, points, sum(c.nonfinite for c in columns), say, place, unit),
         rows=tuple(_rows(known, points, say, place)),
+        first_step=first,
+        last_step=last,
     )  # fmt: skip
 
 

@@ -19,12 +19,15 @@ class Column:
     total: float = 0.0
     low: float = math.inf
     high: float = -math.inf
+    last: float | None = None  # the newest finite value
 
     @property
     def mean(self) -> float | None:
         return self.total / self.n if self.n else None
 
     def add(self, other: "Column") -> None:
+        if other.last is not None and (self.last is None or other.last_step >= self.last_step):
+            self.last = other.last
         self.first_step = min(self.first_step, other.first_step)
         self.last_step = max(self.last_step, other.last_step)
         self.n += other.n
@@ -41,10 +44,10 @@ def is_too_narrow(first_step: int, last_step: int, width: int) -> bool:
 
 def column_of(first_step: int, last_step: int, found: curves.Summary) -> Column:
     """The column of these steps."""
-    n, nonfinite, total, low, high, _ = found
+    n, nonfinite, total, low, high, last = found
     return Column(
         first_step, last_step, n, nonfinite, total, math.inf if low is None else low,
-        -math.inf if high is None else high,
+        -math.inf if high is None else high, last,
     )  # fmt: skip
 
 

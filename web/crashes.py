@@ -10,21 +10,21 @@ from events.types import ProcessCrashed
 from projections import documents, moments
 from web import pages, readings, views
 from web.monitor import monitor
-from web.present import Now, Present
+from web.present import Now, Seen
 from web.responses import json, shown, twin
 
 
 async def crashes(request: Request) -> Response:
     return await shown(
-        request, "crashes", lambda p, now: views.crashes(now, readings.hangs(p.log)), "crashes"
+        request, "crashes", lambda seen, now: views.crashes(now, readings.hangs(seen.log, seen.to)), "crashes"
     )
 
 
 async def crashes_json(request: Request) -> Response:
     """The newest crashes, newest first, each with all of its evidence, and the hang that led to it."""
 
-    def work(present: Present, now: Now) -> list[dict[str, Any]]:
-        groups = views.crashes(now, readings.hangs(present.log))
+    def work(seen: Seen, now: Now) -> list[dict[str, Any]]:
+        groups = views.crashes(now, readings.hangs(seen.log, seen.to))
         hung = groups["hung"]
         found = reversed(now.state.health.crashes)
         return [

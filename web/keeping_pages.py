@@ -8,7 +8,7 @@ from starlette.responses import Response
 from projections import documents, keeping
 from projections.versions import Version
 from web import keeping_views, system_views
-from web.present import Now, Present
+from web.present import Now, Seen
 from web.responses import missing, shown, twin
 
 
@@ -79,14 +79,14 @@ async def backups_json(request: Request) -> Response:
 
 
 async def disk(request: Request, notice: str = "", status: int = 200) -> Response:
-    def prepare(present: Present, now: Now) -> dict[str, Any]:
-        return keeping_views.disk(present, now) | {"chart": keeping_views.free_chart(present)}
+    def prepare(seen: Seen, now: Now) -> dict[str, Any]:
+        return keeping_views.disk(seen, now) | {"chart": keeping_views.free_chart(seen)}
 
     return await shown(request, "disk", prepare, "disk", notice, status)
 
 
 async def disk_json(request: Request) -> Response:
-    return await twin(request, lambda present, now: keeping_views.disk_document(present, now))
+    return await twin(request, keeping_views.disk_document)
 
 
 async def system(request: Request) -> Response:

@@ -14,7 +14,7 @@ from projections.versions import Version
 from web import readings, views
 from web.charts import Chart, draw
 from web.columns import Column
-from web.present import Now, Present
+from web.present import Now, Seen
 
 VERSIONS_SHOWN = 100
 AVERAGES = (1, 2, 3, 5)
@@ -111,10 +111,10 @@ def restore_command(backup: str, target: str) -> str:
     return f"evertrain backup restore {backup} ./restored --target {shlex.quote(target)}"
 
 
-def free_chart(present: Present) -> Chart | None:
+def free_chart(seen: Seen) -> Chart | None:
     """Free bytes over the whole time of the log; None before the first sample."""
     columns = []
-    for recorded in present.space():
+    for recorded in seen.space():
         e = recorded.event
         assert isinstance(e, ResourcesSampled)
         free = [value for value in e.columns.get("disk_free_bytes", []) if value is not None]
@@ -128,7 +128,7 @@ def _clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%d %b %H:%M")
 
 
-def disk_document(present: Present, now: Now) -> dict[str, Any]:
+def disk_document(seen: Seen, now: Now) -> dict[str, Any]:
     """Space as last measured, what takes it, how long it lasts, and the newest clean-up."""
     measured, cleaned = now.document["disk"] or {}, now.state.storage.cleaned
     known = dict.fromkeys(UNMEASURED)
@@ -136,7 +136,7 @@ def disk_document(present: Present, now: Now) -> dict[str, Any]:
         known = usage.document(
             free_bytes=measured["free_bytes"], total_bytes=measured["total_bytes"],
             config=now.state.workspace.config, kinds=now.usage.get("kinds", {}),
-            reclaimable=now.usage.get("reclaimable", {}), samples=present.day(),
+            reclaimable=now.usage.get("reclaimable", {}), samples=seen.day(),
         )  # fmt: skip
     return known | {
         "measured": bool(now.usage),
@@ -147,10 +147,10 @@ def disk_document(present: Present, now: Now) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def disk(present: Present, now: Now) -> dict[str, Any]:
+def disk(seen: Seen, now: Now) -> dict[str, Any]:
     """The disk page without its chart."""
     return views.common(now) | {
-        "disk": disk_document(present, now), "requests": views.requests(now, readings.ABOUT_DISK),
+        "disk": disk_document(seen, now), "requests": views.requests(now, readings.ABOUT_DISK),
         "asked": now.state.control.first("CleanRequested"), "meters": views.meters(now.document),
         "waiting": now.state.health.alerts.get("waiting"),
     }  # fmt: skip

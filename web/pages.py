@@ -12,39 +12,48 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from events.types import Recorded
 from projections import documents
 from projections.status import iso
-from web import assets, audit, live, views
+from web import assets, audit, live, plots, views
 from web.forms import number
 from web.hub import VIEWERS, EventStream
 from web.monitor import Monitor, monitor
+from web.present import Now, Seen
 from web.render import page
-from web.responses import html, json, twin
+from web.responses import html, json, missing, shown, span_of, twin, zoom_of
 from web.sentences import line
 
 
 async def overview(request: Request, notice: str = "", status: int = 200) -> Response:
-    whole = request.query_params.get("range") == "all"
+    whole, span = request.query_params.get("range") == "all", span_of(request)
 
-    def work(of: Monitor) -> str:
-        values = views.overview(of.present.look()) | views.charts(of.present.curves(whole))
-        channel = "history" if whole else "overview"
-        return page("overview", values | {"channel": channel, "notice": notice})
+    def prepare(seen: Seen, now: Now) -> dict[str, Any]:
+        curves = seen.curves(whole, span)
+        return views.overview(now) | views.charts(curves) | zoom_of(request, curves) | {"whole": whole}
 
-    return await html(request, work, status)
+    return await shown(request, "overview", prepare, "history" if whole else "overview", notice, status)
 
 
 async def overview_json(request: Request) -> Response:
     return await twin(request, lambda _, now: now.document)
 
 
+async def curves_json(request: Request) -> Response:
+    """GET /curves.json?run=…&from=…&to=…&at=…: the columns of every chart; without `run`: of all runs."""
+    name, span = request.query_params.get("run", ""), span_of(request)
+
+    def work(seen: Seen, now: Now) -> dict[str, Any]:
+        if name and name not in now.state.run.runs:
+            raise missing(f"There is no run {name}.")
+        found = seen.curves_of(now.state.run.runs[name], span) if name else seen.curves(True, span)
+        return plots.document(found)
+
+    return await twin(request, work)
+
+
 async def queue(request: Request, notice: str = "", status: int = 200) -> Response:
     taken = number(request.query_params.get("taken", ""))
     if taken is not None:
         notice = f"{taken} file{'' if taken == 1 else 's'} received; checked and queued at the next poll."
-    return await html(
-        request,
-        lambda of: page("queue", views.queue(of.present.look()) | {"channel": "queue", "notice": notice}),
-        status,
-    )
+    return await shown(request, "queue", lambda _, now: views.queue(now), "queue", notice, status)
 
 
 async def queue_json(request: Request) -> Response:

@@ -6,15 +6,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
 from events.log import Log
-from events.types import Recorded, StepsCompleted
+from events.types import Event, Recorded, StepsCompleted
 from projections import moments
 from projections.fold import FOLDED, PROJECTIONS, State, apply
 from projections.moments import Moment
 from projections.stations import Stations
-from web import plots, readings
-from web.plots import Curves
+from web import readings
 from web.present import Now
-from web.trail import Trail
 
 KEPT = 8  # moments that stay folded, those looked at last
 WALKS = 2  # of the newest folds every state stays: a step back is in one of them
@@ -30,14 +28,14 @@ class Past:
     """
 
     def __init__(self, log: Log, newest: Callable[[], State], stations: Stations | None = None) -> None:
-        self._log, self._newest, self._stations = log, newest, stations or Stations()
+        self.log, self._newest, self._stations = log, newest, stations or Stations()
         self._lock = threading.Lock()
         self._kept: OrderedDict[int, State] = OrderedDict()
         self._walks: deque[tuple[int, list[State]]] = deque(maxlen=WALKS)  # with the position it went to
 
     def position(self, given: str) -> int:
         """A seq or a time as a position. Raises moments.NoSuchMoment."""
-        return moments.position(given, self._log.head(), self._log.seq_at)
+        return moments.position(given, self.log.head(), self.log.seq_at)
 
     def state(self, seq: int) -> State:
         """The fold of every fact up to `seq`, from the nearest state that is known."""
@@ -57,7 +55,7 @@ class Past:
         known = [self._stations.before(seq), newest, *self._kept.values()]
         state = max((state for state in known if state.seq <= seq), key=lambda state: state.seq)
         walk = [state]
-        for recorded in self._log.read(state.seq, to=seq, types=FOLDED):
+        for recorded in self.log.read(state.seq, to=seq, types=FOLDED):
             state = apply(state, recorded)
             walk.append(state)
         if len(walk) > 2:  # a step forward is no way to come back on
@@ -66,36 +64,34 @@ class Past:
 
     def moment(self, seq: int) -> Moment:
         """The log up to the fact `seq`."""
-        recorded = self._log.get(seq)
-        steps = self._log.last(moments.STEPS_READ, StepsCompleted, to=seq)
+        recorded = self.log.get(seq)
+        steps = self.log.last(moments.STEPS_READ, StepsCompleted, to=seq)
         return Moment(seq, recorded.at if recorded is not None else 0, self.state(seq), tuple(steps))
+
+    def before(self, seq: int) -> State:
+        """A state at hand that is not behind `seq`."""
+        return self._stations.before(seq)
+
+    def read(self, after: int, to: int, types: tuple[type[Event], ...]) -> Iterator[Recorded]:
+        """Facts with after < seq <= to, in order."""
+        return self.log.read(after, to=to, types=types)
 
     def between(self, one: int, other: int) -> Iterator[Recorded]:
         """The folded facts behind the earlier position up to the later one."""
         low, high = sorted((one, other))
-        return self._log.read(low, to=high, types=FOLDED)
+        return self.log.read(low, to=high, types=FOLDED)
 
     def look(self, seq: int) -> Now:
         """What the live pages showed when the log ended at `seq`, but for what is measured and not told."""
         moment = self.moment(seq)
         newest = moment.steps[-1] if moment.steps else None
         document = moments.status_document(moment)
-        return Now(moment.state, document, newest, readings.notable(self._log, seq), (), {}, seq, moment.at)
-
-    def curves(self, seq: int) -> Curves:
-        """The newest run's as of then; the whole history's while that run had no step yet."""
-        state = self.state(seq)
-        trail = Trail(self._log, state.run.latest, seq)
-        trail.catch_up()
-        if trail.first_step is None and trail.run is not None:
-            trail = Trail(self._log, None, seq)
-            trail.catch_up()
-        return plots.curves(self._log, trail, state)
+        return Now(moment.state, document, newest, readings.notable(self.log, seq), (), {}, seq, moment.at)
 
     def next_change(self, seq: int) -> int | None:
         """The first fact behind `seq` that changes any state; None: none does."""
         state = self.state(seq)
-        for recorded in self._log.read(seq, types=FOLDED, page=NEXT_READ):
+        for recorded in self.log.read(seq, types=FOLDED, page=NEXT_READ):
             after = apply(state, recorded)
             if any(getattr(after, name) is not getattr(state, name) for name in PROJECTIONS):
                 return recorded.seq

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -17,7 +17,8 @@ from projections.run import Run
 from projections.stations import Stations
 from web import plots, readings
 from web.plots import Curves
-from web.trail import Trail
+from web.stretch import Stretch
+from web.trail import Span, Trail
 
 STEPS_READ = 32
 TRAILS_KEPT = 4  # runs whose curves stay in memory
@@ -39,8 +40,26 @@ class Now:
     at: int  # µs
 
 
+class Seen(Protocol):
+    """What a page is made from: the log as it stands (`Present`), or as it stood (`web.then.Then`)."""
+
+    log: Log
+    workspace: Workspace
+    to: int | None  # the position it ended at; None: it goes on
+
+    def look(self) -> Now: ...
+    def state(self) -> State: ...
+    def curves(self, whole: bool, span: Span | None = None) -> Curves: ...
+    def curves_of(self, run: Run, span: Span | None = None) -> Curves: ...
+    def space(self) -> tuple[Recorded, ...]: ...
+    def day(self) -> tuple[Recorded, ...]: ...
+    def run_facts(self, run: Run) -> RunFacts: ...
+
+
 class Present:
     """The log as this process sees it; safe between threads."""
+
+    to: int | None = None
 
     def __init__(self, log: Log, workspace: Workspace) -> None:
         self.log, self.workspace = log, workspace
@@ -74,20 +93,26 @@ class Present:
         with self._lock:
             return self._follower.catch_up()
 
-    def curves(self, whole: bool) -> Curves:
-        """The newest run's, or the whole history's: also while the newest run has no step yet."""
+    def curves(self, whole: bool, span: Span | None = None) -> Curves:
+        """The newest run's, or the whole history's: also while the newest run has no step yet.
+
+        `span`: these global steps alone, as fine as they can be drawn.
+        """
         with self._lock:
             state = self._follower.catch_up()
             run = state.run.runs[state.run.latest] if state.run.latest else None
             trail = self._trail(None if whole or run is None else run.id)
             if trail.first_step is None and not whole:
                 trail = self._trail(None)
+            if span is not None:
+                trail = Stretch(self.log, trail.run, None, span)
             return plots.curves(self.log, trail, state)
 
-    def curves_of(self, run: Run) -> Curves:
+    def curves_of(self, run: Run, span: Span | None = None) -> Curves:
         """One run's, however old it is."""
         with self._lock:
-            return plots.curves(self.log, self._trail(run.id), self._follower.catch_up())
+            trail = self._trail(run.id) if span is None else Stretch(self.log, run.id, None, span)
+            return plots.curves(self.log, trail, self._follower.catch_up())
 
     def space(self) -> tuple[Recorded, ...]:
         """Samples of the whole time of the log."""

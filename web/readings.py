@@ -105,34 +105,35 @@ def notable(log: Log, to: int | None = None) -> tuple[Recorded, ...]:
     return tuple(found[:NOTABLE_SHOWN])
 
 
-def asked(log: Log) -> tuple[Asked, ...]:
-    """The newest requests about versions, backups, disk and files, newest first."""
+def asked(log: Log, to: int | None = None) -> tuple[Asked, ...]:
+    """The newest requests about versions, backups, disk and files, newest first; `to`: as of a position."""
     answers: dict[int, Recorded] = {}
     for cls in ANSWERS:
-        for recorded in log.last(ANSWERS_READ, cls):
+        for recorded in log.last(ANSWERS_READ, cls, to=to):
             request: int | None = getattr(recorded.event, "request", None)
             if request is not None:
                 answers[request] = recorded
     kinds = (*ABOUT_VERSIONS, *ABOUT_BACKUPS, *ABOUT_DISK, *ABOUT_FILES)
-    found = [recorded for cls in kinds for recorded in log.last(ASKED_SHOWN, cls)]
+    found = [recorded for cls in kinds for recorded in log.last(ASKED_SHOWN, cls, to=to)]
     found.sort(key=lambda recorded: recorded.seq, reverse=True)
     return tuple(Asked(recorded, answers.get(recorded.seq)) for recorded in found)
 
 
-def steps_done(log: Log, run: Run) -> int:
+def steps_done(log: Log, run: Run, to: int | None = None) -> int:
     """The furthest step of a run's newest attempt."""
-    newest = log.newest(StepsCompleted, stream=f"run/{run.id}")
+    newest = log.newest(StepsCompleted, stream=f"run/{run.id}", to=to)
     if newest is None or not isinstance(newest.event, StepsCompleted):
         return run.step
     return newest.event.first_step + newest.event.n - 1
 
 
-def run_facts(log: Log, run: Run) -> RunFacts:
+def run_facts(log: Log, run: Run, to: int | None = None) -> RunFacts:
     """What the log says of one run, beside its steps."""
+    end = run.ended if run.ended is not None else to
 
     def of_run(*types: type[Event]) -> tuple[Recorded, ...]:
         # by type, for these are few; inside the run's stream the seek would walk over all its steps
-        found = [r for cls in types for r in log.last(OF_RUN, cls, to=run.ended)]
+        found = [r for cls in types for r in log.last(OF_RUN, cls, to=end)]
         return tuple(sorted((r for r in found if _run(r.event) == run.id), key=lambda r: r.seq))
 
     return RunFacts(of_run(*HISTORY), of_run(ValidationMeasured), of_run(CheckpointSaved))
@@ -142,14 +143,14 @@ def _run(event: Event) -> Any:
     return getattr(event, "run", None)
 
 
-def hangs(log: Log) -> list[Recorded]:
+def hangs(log: Log, to: int | None = None) -> list[Recorded]:
     """The newest hangs, oldest first."""
-    return log.last(HANGS_SHOWN, ProcessHung)
+    return log.last(HANGS_SHOWN, ProcessHung, to=to)
 
 
-def space_samples(log: Log) -> tuple[Recorded, ...]:
+def space_samples(log: Log, to: int | None = None) -> tuple[Recorded, ...]:
     """Minutes of samples spread evenly over the whole log, oldest first."""
-    head = log.head()
+    head = log.head() if to is None else to
     found: dict[int, Recorded] = {}
     for n in range(PLACES + 1):
         newest = log.newest(ResourcesSampled, to=head - (head * n) // (PLACES + 1))
@@ -159,6 +160,6 @@ def space_samples(log: Log) -> tuple[Recorded, ...]:
     return tuple(found[seq] for seq in sorted(found))
 
 
-def day_samples(log: Log) -> tuple[Recorded, ...]:
+def day_samples(log: Log, to: int | None = None) -> tuple[Recorded, ...]:
     """The newest day of samples, oldest first: how fast the disk fills is read from these."""
-    return tuple(log.last(DAY_SAMPLES, ResourcesSampled))
+    return tuple(log.last(DAY_SAMPLES, ResourcesSampled, to=to))

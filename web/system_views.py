@@ -6,16 +6,16 @@ from typing import Any
 from events.types import AttemptStarted, ConfigChanged, FixedSetChecked, ProcessRestarted, Recorded
 from projections.status import ROLES, iso
 from web import views
-from web.present import Now, Present
+from web.present import Now, Seen
 
 CHANGES_SHOWN = 12
 RESTARTS_READ = 200
 
 
-def document(present: Present, now: Now) -> dict[str, Any]:
+def document(seen: Seen, now: Now) -> dict[str, Any]:
     """Everything the page shows."""
     state, beats = now.state, now.document["processes"]
-    restarts = [r.event.role for r in present.log.last(RESTARTS_READ, ProcessRestarted)
+    restarts = [r.event.role for r in seen.log.last(RESTARTS_READ, ProcessRestarted, to=seen.to)
                 if isinstance(r.event, ProcessRestarted)]  # fmt: skip
     roles = [*ROLES, *sorted(set(state.health.processes) - set(ROLES))]
     return {
@@ -28,13 +28,15 @@ def document(present: Present, now: Now) -> dict[str, Any]:
         "config_sha256": state.workspace.config_sha256, "config_seq": state.workspace.config_seq or None,
         "fixed_validation": _fixed(state.workspace.checked),
         "config_refused": list(state.workspace.refused),
-        "config_changes": [_change(r) for r in reversed(present.log.last(CHANGES_SHOWN, ConfigChanged))],
+        "config_changes": [
+            _change(r) for r in reversed(seen.log.last(CHANGES_SHOWN, ConfigChanged, to=seen.to))
+        ],
         "alerts": now.document["alerts"],
         "drifts": [
             {"seq": d.seq, "kind": d.kind, "path": d.path, "detail": d.detail, "remedy": d.remedy}
             for d in reversed(state.health.drifts)
         ],
-        "software": _software(present, now), "log": _log(present, now),
+        "software": _software(seen, now), "log": _log(seen, now),
     }  # fmt: skip
 
 
@@ -67,26 +69,28 @@ def _change(recorded: Recorded) -> dict[str, Any]:
     return {"seq": recorded.seq, "at": iso(recorded.at), "by": recorded.actor, "changes": changes}
 
 
-def _software(present: Present, now: Now) -> dict[str, str]:
+def _software(seen: Seen, now: Now) -> dict[str, str]:
     """Names and versions: of the newest trainer process, and of what made the workspace and holds the log."""
-    created, newest = now.state.workspace.created, present.log.newest(AttemptStarted)
+    created, newest = now.state.workspace.created, seen.log.newest(AttemptStarted, to=seen.to)
     found = dict(newest.event.software) if newest and isinstance(newest.event, AttemptStarted) else {}
-    found["sqlite"] = str(present.log.reader.execute("SELECT sqlite_version()").fetchone()[0])
+    found["sqlite"] = str(seen.log.reader.execute("SELECT sqlite_version()").fetchone()[0])
     if created is not None:
         found["evertrain (made the workspace)"] = created.software
     return dict(sorted(found.items()))
 
 
-def _log(present: Present, now: Now) -> dict[str, Any]:
-    sizes = {}
+def _log(seen: Seen, now: Now) -> dict[str, Any]:
+    sizes: dict[str, int | None] = {"size_bytes": None, "wal_bytes": None}
+    if seen.to is not None:  # of its file as it was then nothing is known
+        return {"path": seen.workspace.log.name, "head": now.head, "folded_to": now.state.seq, **sizes}
     for name, ending in (("size_bytes", ""), ("wal_bytes", "-wal")):
         try:
-            sizes[name] = os.stat(f"{present.workspace.log}{ending}").st_size
+            sizes[name] = os.stat(f"{seen.workspace.log}{ending}").st_size
         except FileNotFoundError:  # the write-ahead file goes and comes
             sizes[name] = 0
-    return {"path": present.workspace.log.name, "head": now.head, "folded_to": now.state.seq, **sizes}
+    return {"path": seen.workspace.log.name, "head": now.head, "folded_to": now.state.seq, **sizes}
 
 
-def system(present: Present, now: Now) -> dict[str, Any]:
+def system(seen: Seen, now: Now) -> dict[str, Any]:
     """The page."""
-    return views.common(now) | {"system": document(present, now), "meters": views.meters(now.document)}
+    return views.common(now) | {"system": document(seen, now), "meters": views.meters(now.document)}

@@ -5,6 +5,7 @@ A step may be done more than once: by a later attempt after a crash, or on anoth
 newest doing is the curve; what it takes the place of is kept apart, never averaged with it.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from db import rollups
@@ -14,6 +15,7 @@ from projections import curves
 from web.columns import COLUMNS, Column, column_of, is_too_narrow, put
 
 EARLIER = 16  # stretches that were done again, the newest; more would hide the curve
+LAST_STEP = 10**15
 SINGLE_STEPS = 8192  # up to here a chart begins from single steps; beyond, from the roll-up rows
 
 
@@ -21,6 +23,14 @@ SINGLE_STEPS = 8192  # up to here a chart begins from single steps; beyond, from
 Buckets = dict[str, dict[int, Column]]
 #: Roll-up rows by strand, as `Trail._name` has it.
 Strands = dict[tuple[str, int], list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Global steps from `first` to `last`, both within."""
+
+    first: int
+    last: int
 
 
 class Trail:
@@ -31,6 +41,9 @@ class Trail:
 
     def __init__(self, log: Log, run: str | None = None, to: int | None = None) -> None:
         self.run, self.to = run, to
+        self.span: Span | None = None  # what alone is shown
+        self.end: int | None = None  # the last step there is, if it may lie behind what is shown
+        self.until: int | None = to  # what was measured and marked behind it does not belong here
         self.width = 1
         self.seq = 0  # facts up to here are in
         self.first_step: int | None = None
@@ -40,6 +53,7 @@ class Trail:
         self._earlier: list[Buckets] = []
         self._strand: tuple[str, int] | None = None  # (run, attempt) of the newest steps
         self._floor = 0  # steps before it are in from the roll-ups
+        self._ceiling = LAST_STEP
 
     def columns(self, metric: str) -> list[Column]:
         """In order of steps."""
@@ -48,6 +62,10 @@ class Trail:
     def earlier(self, metric: str) -> list[list[Column]]:
         """The stretches that were done again since, oldest first; whole columns, so the border is rough."""
         return [_ordered(found[metric]) for found in self._earlier if found[metric]]
+
+    def shows(self, step: int) -> bool:
+        """Does this global step lie within what is shown?"""
+        return self.span is None or self.span.first <= step <= self.span.last
 
     def catch_up(self) -> None:
         """Take in what the log has got since."""
@@ -96,19 +114,24 @@ class Trail:
         self._widen()
 
     @property
+    def _by_turn(self) -> bool:
+        """Are the rows those over all runs, which tell turns apart? Others tell attempts of runs apart."""
+        return self.run is None
+
+    @property
     def _finest(self) -> int:
-        return curves.WHOLE if self.run is None else 0
+        return curves.WHOLE if self._by_turn else 0
 
     def _name(self, strand: Any) -> tuple[str, int]:
         """How the roll-up rows name the one they are of: a run's attempt, or a turn of the whole history."""
-        return ("", strand[5]) if self.run is None else (strand[1], strand[2])
+        return ("", strand[5]) if self._by_turn else (strand[1], strand[2])
 
     def _read(self, level: int, first: int, last: int) -> list[Any]:
         """The roll-up rows of every metric that hold any of these steps."""
         reader, size = self._log.reader, curves.width(level)
         found = []
         for metric in curves.METRICS:
-            if self.run is None:
+            if self._by_turn:
                 found += rollups.read_whole(reader, metric, level, first // size, last // size)
             else:
                 found += rollups.read(reader, metric, level, first // size, last // size, self.run)
@@ -122,7 +145,10 @@ class Trail:
         """
         assert isinstance(newest.event, StepsCompleted)
         last = newest.event.first_global_step + newest.event.n - 1
-        strand = self._name(rollups.newest_strand(self._log.reader, self.to))
+        reached = rollups.newest_strand(self._log.reader, self.to, self.run)
+        if reached is None:
+            return []  # an older log's history is still being folded
+        strand = self._name(reached)
         known = {self._name(row) for row in order}
         self._floor = last // self.width * self.width
         kept = [
@@ -137,18 +163,19 @@ class Trail:
         stream, n = None if self.run is None else f"run/{self.run}", 4
         while True:  # back to the fact with the first step behind what the rows tell
             found = self._log.last(n, StepsCompleted, stream=stream, to=self.to)
-            growing = [fact for fact in found if self._holds(fact, strand)]
+            growing = [fact for fact in found if self._holds(fact, reached)]
             if len(growing) < len(found) or len(found) < n:
                 break
             n *= 4
         self.seq = growing[0].seq - 1
         return kept
 
-    def _holds(self, recorded: Recorded, strand: tuple[str, int]) -> bool:
+    def _holds(self, recorded: Recorded, strand: Any) -> bool:
         """Has a StepsCompleted of this strand steps from the floor on?"""
         event = recorded.event
         assert isinstance(event, StepsCompleted)
-        mine = recorded.seq >= strand[1] if self.run is None else (event.run, event.attempt) == strand
+        turn = self._by_turn
+        mine = recorded.seq >= strand[5] if turn else (event.run, event.attempt) == self._name(strand)
         return mine and event.first_global_step + event.n > self._floor
 
     def _follow(self, strand: tuple[str, int], first: int) -> None:
@@ -181,15 +208,15 @@ class Trail:
         first = steps.first_global_step
         self._follow((steps.run, steps.attempt), max(first, self._floor))
         for metric, column in curves.columns(steps).items():
-            start = max(0, self._floor - first)
-            while start < steps.n:
+            start, stop = max(0, self._floor - first), min(steps.n, self._ceiling - first + 1)
+            while start < stop:
                 bucket = (first + start) // self.width
-                end = min(steps.n, (bucket + 1) * self.width - first)
+                end = min(stop, (bucket + 1) * self.width - first)
                 found = curves.summary(column[start:end])
                 if found is not None:
                     put(self._columns[metric], bucket, column_of(first + start, first + end - 1, found))
                 start = end
-        self._reach(max(first, self._floor), first + steps.n - 1)
+        self._reach(max(first, self._floor), min(first + steps.n - 1, self._ceiling))
         self._widen()
 
     def _widen(self) -> None:

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from projections import reports
-from web import audit, run_views
-from web.present import Now, Present
-from web.responses import missing, shown, twin
+from web import audit, run_views, views
+from web.present import Now, Seen
+from web.responses import missing, shown, span_of, twin, zoom_of
 
 
 def _before(request: Request) -> int | None:
@@ -31,11 +31,13 @@ async def runs_json(request: Request) -> Response:
 
 
 async def run(request: Request) -> Response:
-    name = request.path_params["id"]
+    name, span = request.path_params["id"], span_of(request)
 
-    def prepare(present: Present, now: Now) -> dict[str, Any]:
+    def prepare(seen: Seen, now: Now) -> dict[str, Any]:
         _known(now, name)
-        return run_views.run(present, now, name) | run_views.charts(present, name)
+        curves = seen.curves_of(now.state.run.runs[name], span)
+        found = run_views.run(seen, now, name) | views.charts(curves, newest=False)
+        return found | zoom_of(request, curves)
 
     return await shown(request, "run", prepare, f"run/{name}")
 
@@ -43,9 +45,9 @@ async def run(request: Request) -> Response:
 async def run_json(request: Request) -> Response:
     name = request.path_params["id"]
 
-    def prepare(present: Present, now: Now) -> dict[str, Any]:
+    def prepare(seen: Seen, now: Now) -> dict[str, Any]:
         _known(now, name)
-        return run_views.run_document(present, now, name)
+        return run_views.run_document(seen, now, name)
 
     return await twin(request, prepare)
 
@@ -58,9 +60,9 @@ def _known(now: Now, name: str) -> None:
 async def file(request: Request) -> Response:
     sha256 = request.path_params["sha256"]
 
-    def prepare(present: Present, now: Now) -> dict[str, Any]:
+    def prepare(seen: Seen, now: Now) -> dict[str, Any]:
         _received(now, sha256)
-        return run_views.file(present, now, sha256)
+        return run_views.file(seen, now, sha256)
 
     return await shown(request, "file", prepare)
 
@@ -68,7 +70,7 @@ async def file(request: Request) -> Response:
 async def file_json(request: Request) -> Response:
     sha256 = request.path_params["sha256"]
 
-    def prepare(present: Present, now: Now) -> dict[str, Any] | None:
+    def prepare(seen: Seen, now: Now) -> dict[str, Any] | None:
         _received(now, sha256)
         return reports.file_report(now.state, sha256)
 

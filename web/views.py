@@ -198,7 +198,10 @@ def charts(curves: Curves, newest: bool = True) -> dict[str, Any]:
             earlier = [coarse(stretch, SMALL_COLUMNS) for stretch in trail.earlier(metric)]
             chart = draw(columns, earlier=earlier, name=label, ticks=2, say=say, tick=tick)
             small.append((metric, label, chart))
-    return {"loss": loss_chart(curves), "small": small, "newest": newest, "width": trail.width}
+    return {
+        "loss": loss_chart(curves), "small": small, "newest": newest, "width": trail.width,
+        "trail_span": trail.span,
+    }  # fmt: skip
 
 
 def queue(now: Now) -> dict[str, Any]:

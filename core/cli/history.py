@@ -89,24 +89,35 @@ def _rebuilt(report: dict[str, Any]) -> str:
 
 def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte of all the rest, too.")] = False,
+    anchors: Annotated[
+        Path | None,
+        typer.Option("--anchors", help="A file elsewhere: compare with its chain heads, then add this one."),
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Is the record whole: the log's chain, the projections, the folders, every version and resume point?"""
+    """Is the record whole: the log's chain, what is folded, the folders, every version and resume point?"""
     from dataclasses import asdict
 
-    from core.inspection import with_remedy
+    from core.doctor.anchors import NoAnchors, add, read
+    from core.doctor.record import examine
 
     place, log = _open(workspace)
-    verified, problems = _verify(place, log, deep)
+    try:
+        elsewhere = read(anchors, place) if anchors is not None else []
+    except NoAnchors as error:
+        fail(str(error), USAGE)
+    found = examine(place, log, deep=deep, tell=_progress, anchors=elsewhere)
     report = {
-        "ok": not problems,
-        "events": verified.events,
-        "head_hash": verified.head_hash,
-        "problems": [asdict(with_remedy(problem)) for problem in problems],
+        "ok": not found.problems,
+        "events": found.verified.events,
+        "head_hash": found.verified.head_hash,
+        "problems": [asdict(problem) for problem in found.problems],
     }
-    show(report, as_json, _verdict)
-    if problems:
+    if anchors is not None and not found.verified.problems:
+        add(anchors, found.verified.events, found.verified.head_hash)
+    show(report, as_json, lambda report: _verdict(report, found.anchors))
+    if found.problems:
         raise SystemExit(CORRUPT)
 
 
@@ -120,44 +131,9 @@ def _open(workspace: Path | None) -> "tuple[Workspace, Log]":
         fail(str(error), CORRUPT)
 
 
-def _verify(place: "Workspace", log: "Log", deep: bool) -> tuple[Any, list[Any]]:
-    from core.inspection import inspect
-    from core.logbook import state_at
-    from core.rebuilding import compare
-    from events.verify import Problem, verify_log
-    from projections.fold import State
-
-    verified = verify_log(log.reader, _anchors(place))
-    problems = list(verified.problems)
-    if any(problem.kind in ("unreadable", "sqlite") for problem in problems):
-        return verified, problems  # what cannot be read cannot be folded
-    try:
-        state: State = state_at(log)
-    except (KeyError, ValueError) as error:  # a changed fact may be one that no state allows
-        problems.append(Problem("unfoldable", None, None, f"{type(error).__name__}: {error}"))
-        return verified, problems
-    problems += [
-        Problem("projection", d.seq, d.path, f"live {d.live!r}, the log says {d.folded!r}")
-        for d in compare(log)
-    ]
-    problems += inspect(place, state, deep=deep)
-    return verified, problems
-
-
-def _anchors(place: "Workspace") -> dict[int, str]:
-    """The chain heads that lie outside the log: in the manifests of the versions."""
-    anchors = {}
-    for manifest in sorted(place.versions.glob("v*/manifest.json")):
-        try:
-            head = json.loads(manifest.read_text(encoding="utf-8"))["log"]
-            anchors[int(head["seq"])] = str(head["hash"])
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # told as a damaged version, with its path
-    return anchors
-
-
-def _verdict(report: dict[str, Any]) -> str:
-    lines = [f"{report['events']:,} facts, chain head {report['head_hash'][:16]}…"]
+def _verdict(report: dict[str, Any], anchors: int) -> str:
+    lines = [f"{report['events']:,} facts, chain head {report['head_hash'][:16]}…, "
+             f"{anchors} kept outside the log"]
     for problem in report["problems"]:
         at = f" #{problem['seq']}" if problem["seq"] is not None else ""
         lines.append(f"  {problem['kind']}{at} {problem['path'] or ''}: {problem['detail']}")

@@ -1,9 +1,10 @@
 """A row as tokens, and where in its text a token stands."""
 
-from dataclasses import dataclass, replace
 from itertools import compress
 
 import numpy as np
+from msgspec import Struct
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer, normalizers
 
@@ -13,8 +14,7 @@ NORMAL_FORMS = (normalizers.NFC, normalizers.NFD, normalizers.NFKC, normalizers.
 ENOUGH = 1 << 17  # characters; so many are tokenized in any case, for the length that the report tells
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(Struct, frozen=True):
     """One row: `ids` uint32[n] and `labels` uint8[n]; 1 marks a token learned from the one before it."""
 
     ids: NDArray[np.uint32]

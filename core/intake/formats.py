@@ -7,10 +7,10 @@ a reader is known, not supported. Unknown fields are left alone: they are the ro
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
 from core.intake.messages import answered, calls_of, spoken, tools_of, turns_of
 from core.intake.problems import BadRow

@@ -103,6 +103,8 @@ def _turn(message: Any, number: int) -> Turn:
             text = _reasoned(reasoning, text, number)
         if "tool_calls" in message or "function_call" in message:
             calls = _message_calls(message, number)
+    if len(message) == 2:  # role and content, as nearly always
+        return spoken(role, text, number)
     return spoken(
         role, text, number, message.get("weight"), calls,
         _named(message, "name", number), _named(message, "tool_call_id", number),

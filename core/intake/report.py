@@ -179,7 +179,7 @@ def warning(code: str, count: int, rows: int) -> str:
 
 def leaks(row: Row) -> bool:
     """Does a trained answer stand word for word in what was said before it? Not asked of endless rows."""
-    if sum(len(turn.text) for turn in row.turns) > LEAK_REACH:
+    if sum([len(turn.text) for turn in row.turns]) > LEAK_REACH:
         return False
     asked: list[str] = []
     for turn in row.turns:

@@ -4,10 +4,11 @@ import hashlib
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import cache
 from json.encoder import encode_basestring_ascii as _spelled  # JSON of one text, without asking what it is
 from typing import Any
+
+from msgspec import Struct
 
 Json = dict[str, Any]
 
@@ -17,8 +18,7 @@ PIECE, MARKS = 1 << 18, 4096
 _CANONICAL = json.JSONEncoder(ensure_ascii=True, sort_keys=True).encode
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One call of a tool. `arguments` is JSON as text, the way it is trained."""
 
     name: str
@@ -31,8 +31,7 @@ class Call:
         return f'<tool_call>\n{{"name": "{self.name}", "arguments": {self.arguments}}}\n</tool_call>'
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     role: str  # system, user, assistant, tool; text for a plain document
     text: str  # calls included, as Qwen and Hermes models write them
     trained: bool  # its tokens are training targets
@@ -42,8 +41,7 @@ class Turn:
     call_id: str | None = None  # of the call that a tool's result answers
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     turns: tuple[Turn, ...]
     tools: tuple[Json, ...] | None = None
 
@@ -57,13 +55,14 @@ class Row:
         digest = hashlib.sha256()
         before = "[["
         for turn in self.turns:
-            digest.update(f"{before}[{_spelled(turn.role)}, \"".encode())
-            text = composed(turn.text)
-            for start in range(0, len(text), PIECE):        # escaped it may be twelve times as long
-                digest.update(_spelled(text[start : start + PIECE])[1:-1].encode())
-            digest.update(b'", true]' if turn.trained else b'", false]')
+            text, before = composed(turn.text), f"{before}[{_spelled(turn.role)}, \""
+            for start in range(0, len(text) - PIECE, PIECE):    # escaped it may be twelve times as long
+                digest.update(f"{before}{_spelled(text[start : start + PIECE])[1:-1]}".encode())
+                before = ""
+            last = text if len(text) <= PIECE else text[-((len(text) - 1) % PIECE + 1) :]
+            digest.update(f'{before}{_spelled(last)[1:-1]}", {"true" if turn.trained else "false"}]'.encode())
             before = ", "
-        digest.update(f"], {_CANONICAL(self.tools)}]".encode())
+        digest.update(f"], {'null' if self.tools is None else _CANONICAL(self.tools)}]".encode())
         return digest.digest()
 
 

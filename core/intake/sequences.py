@@ -7,7 +7,9 @@ generator is touched and the same row always gets the same. A variation selector
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from core.intake.rows import Row, Turn
 from core.settings import Settings, StopSequences

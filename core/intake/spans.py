@@ -6,8 +6,10 @@ is searched for in the text of a row.
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
+
+from msgspec.structs import replace
 
 from core.intake.chatml import ANSWER, CALL, PLAIN, QUESTION, RESULT, TOOL, Finding
 from core.intake.formats import read

@@ -15,7 +15,7 @@ from core.jobs.retention import retention
 from core.jobs.service import Service
 from core.jobs.showing import StatusFile
 from core.jobs.table import Inbox, Job, jobs, run, schedule
-from core.logbook import fill_history, open_log
+from core.logbook import open_log
 from db.notes import leave_note
 from db.processes import RoleLock, RoleTaken, Stop, die_with_parent, show_places_when_asked
 from db.reserve import is_full
@@ -40,7 +40,6 @@ def main() -> int:
         lock = _lock(workspace)
         stop = Stop().install()
         log = open_log(workspace, "daemon")
-        fill_history(log)
         service = Service(workspace, log, stop.event, Checker(workspace.environment()))
         for name, work in (("sweep", sweep), ("arrange", arrange), ("current model", show_current)):
             run(service, Job(name, 0.0, work))  # what cannot be finished now is told, and tried again later

@@ -31,9 +31,13 @@ from core.jobs.showing import Journal, StatusFile
 from core.jobs.snapshots import Snapshots
 from core.jobs.validate import Interrupted, validate_all
 from core.jobs.versions import keep_versions
+from core.logbook import backfill
 from core.settings import RANGES
 from db.reserve import LogFull, is_full
+from events.heartbeat import moved
 from events.types import AlertCleared, JobFailed
+
+BETWEEN_SLICES = 0.05  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,14 @@ def jobs(service: Service, inbox: Inbox) -> tuple[Job, ...]:
         Job("status file", 1.0, StatusFile().write),
         Job("snapshots", 60.0, Snapshots().take),
         Job("journal", 1.0, Journal(service).write),
+        Job("backfill", 60.0, fold_history),
     )
+
+
+def fold_history(service: Service) -> None:
+    """What an older log did not keep, slice by slice: between two of them others append."""
+    while backfill(service.log) and not service.stop.wait(BETWEEN_SLICES):
+        moved()
 
 
 def watch_overfitting(service: Service) -> None:

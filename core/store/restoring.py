@@ -14,7 +14,7 @@ from core.store.objects import ObjectDamaged, Store
 from core.store.places import GoOn, proceed
 from db.engine import LogUnreadable
 from db.workspace import Workspace
-from events.verify import verify_log
+from events.verify import Anchor, verify_log
 from projections.fold import State, digest
 
 #: In a rehearsal a file above this size goes again once it was checked: the disk need not hold all twice.
@@ -101,7 +101,7 @@ def examine(manifest: Manifest, folder: Path, expected: bytes | None = None) -> 
     try:
         flaws = [
             Flaw(LOG, f"{problem.kind} at #{problem.seq}: {problem.detail}")
-            for problem in verify_log(log.reader, dict([manifest.log, *_heads(manifest, folder)])).problems
+            for problem in verify_log(log.reader, _anchors(manifest, folder)).problems
         ]
         if flaws:
             return flaws
@@ -115,14 +115,15 @@ def examine(manifest: Manifest, folder: Path, expected: bytes | None = None) -> 
     return list(_contents(manifest, state, folder))
 
 
-def _heads(manifest: Manifest, folder: Path) -> Iterator[tuple[int, str]]:
-    """The chain heads in the versions' manifests."""
+def _anchors(manifest: Manifest, folder: Path) -> Iterator[Anchor]:
+    """The chain heads in its own and in the versions' manifests."""
+    yield Anchor(*manifest.log)
     for version in manifest.versions:
         path = folder / "models" / "versions" / version / MANIFEST
         if path.is_file():
             head = json.loads(path.read_bytes()).get("log", {})
             if "seq" in head:
-                yield int(head["seq"]), str(head["hash"])
+                yield Anchor(int(head["seq"]), str(head["hash"]), f"models/versions/{version}/{MANIFEST}")
 
 
 def _contents(manifest: Manifest, state: State, folder: Path) -> Iterator[Flaw]:

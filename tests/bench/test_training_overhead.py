@@ -71,7 +71,7 @@ def test_validation_at_the_default_settings(tmp_path: Path) -> None:
     """One evaluation by itself, times how many there were, of all the rest of the run."""
     documents = int(os.environ.get("BENCH_VALIDATED_DOCUMENTS", "1000"))
     given = peers.documents(documents, 4096, seed=4)
-    settings = Settings(max_length=1024)  # shorter windows than the default: more steps, more evaluations
+    settings = Settings()
     product = Product(tmp_path, peers.network(4096, 128), given, settings)
     memory = build(tmp_path / "base", settings)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from core.jobs.service import Service
-from core.logbook import fill_history, state_at
+from core.logbook import state_at
 from core.rebuilding import READ_STATE, compare, first_difference, keep, rebuild
 from db import rollups
 from events.types import PauseRequested, ResumeRequested, StepsCompleted
@@ -119,18 +119,6 @@ def test_steps_that_come_while_it_folds_are_in(told: Service, monkeypatch: pytes
     assert {"curves"} == {difference.projection for difference in found}
     assert said[-1][0] == said[-1][1] == told.log.head() and said[0][1] < told.log.head()
     assert [] == rebuild(told.log)
-
-
-def test_the_curve_of_all_runs_is_folded_for_a_log_that_had_none(told: Service) -> None:
-    whole = rollup_rows(told)
-    with told.log.transaction() as db:
-        db.execute("DELETE FROM history")
-        db.execute("DELETE FROM strand")
-    fill_history(told.log)
-    filled = rollup_rows(told)
-    fill_history(told.log)
-
-    assert whole == filled == rollup_rows(told)
 
 
 def test_a_note_of_an_older_state_is_compared_with_that_moment(told: Service) -> None:

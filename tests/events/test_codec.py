@@ -77,6 +77,13 @@ def test_a_lost_number_at_the_top_comes_back_too() -> None:
     assert repr(fact) == repr(decode("ValidationMeasured", 1, encode(fact)))
 
 
+def test_a_null_that_is_no_number_is_only_a_null() -> None:
+    fact = specimen(ValidationMeasured, train_loss=None)
+
+    assert "nonfinite" not in encode(fact)
+    assert fact == decode("ValidationMeasured", 1, encode(fact))
+
+
 def test_a_text_that_looks_like_the_note_is_only_a_text() -> None:
     fact = FilePlaced(sha256="a", path='queue/"nonfinite":{}.jsonl')
 

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from db.engine import driver, has_wal_race
+from db.engine import connect, driver, has_wal_race
+from db.migrate import migrate, migrations
 from db.tables import CommandRow, CommitRow, EventRow
 from events import log as module
+from events.chain import GENESIS, link
+from events.codec import encode
 from events.heartbeat import Heartbeat
 from events.log import Conflict, KeyReused, Log
 from events.types import (
@@ -24,7 +27,7 @@ from events.types import (
     StepsCompleted,
     StopRequested,
 )
-from events.verify import verify_log
+from events.verify import Anchor, verify_log
 from tests.facts import specimen, specimens
 
 
@@ -134,7 +137,7 @@ def test_the_commit_of_a_fact_is_its_anchor(log: Log) -> None:
 
     assert log.commit_of(1) == log.commit_of(2)
     assert 2 == log.commit_of(1)[0]
-    anchors = {last: head.hex() for last, head in (log.commit_of(1), log.commit_of(3))}
+    anchors = [Anchor(last, head.hex()) for last, head in (log.commit_of(1), log.commit_of(3))]
     assert () == verify_log(log.reader, anchors).problems
     with pytest.raises(KeyError):
         log.commit_of(4)
@@ -155,6 +158,20 @@ def test_what_runs_inside_the_append_commits_or_vanishes_with_it(tmp_path: Path)
     assert 1 == log.head()
     assert ["#1"] == list(log.heartbeats())
     log.close()
+
+
+def test_inside_the_append_only_the_facts_asked_for_are_seen(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+    log = Log(
+        tmp_path / "log.sqlite", "test", create=True, inline_types=(StopRequested, ResumeRequested),
+        inline=lambda connection, facts: seen.append([fact.seq for fact in facts]),
+    )  # fmt: skip
+    log.append(PauseRequested(), StopRequested(), PauseRequested(), ResumeRequested())
+    log.append(PauseRequested())
+    log.append(StopRequested())
+    log.close()
+
+    assert [[2, 4], [6]] == seen
 
 
 def test_a_heartbeat_is_overwritten_and_keeps_its_last_sample(log: Log) -> None:
@@ -246,6 +263,39 @@ def test_what_is_written_is_never_changed_by_any_connection(log: Log, statement:
 
     assert rows == log.reader.execute("SELECT * FROM event").fetchall()
     assert commits == log.reader.execute("SELECT * FROM commit_log").fetchall()
+
+
+def test_a_transaction_that_replaces_a_fact_leaves_nothing_behind(log: Log) -> None:
+    log.append(PauseRequested())
+    connection = driver().connect(str(log.path), isolation_level=None)
+    connection.execute("BEGIN")
+    connection.execute("INSERT INTO event SELECT 2, at, actor, stream, type, 1, NULL, NULL, data FROM event")
+    with pytest.raises(driver().IntegrityError, match="never replaced"):
+        connection.execute("REPLACE INTO event SELECT * FROM event WHERE seq = 1")
+    connection.close()
+
+    assert [1] == [fact.seq for fact in log.read()]
+
+
+@pytest.mark.parametrize("schema", [number for number, _ in migrations()])
+def test_a_log_of_each_released_schema_is_lifted_and_goes_on(tmp_path: Path, schema: int) -> None:
+    path, first = tmp_path / "log.sqlite", PauseRequested()
+    old = connect(path, create=True)
+    migrate(old, migrations()[:schema])
+    row = (1, 5, "web", "control", "PauseRequested", 1, None, None, encode(first))
+    old.execute(module.INSERT_EVENT, row)
+    old.execute(module.INSERT_COMMIT, (1, 1, 5, GENESIS, link(GENESIS, 1, 1, 5, [row])))
+    old.close()
+    log = Log(path, "test")
+    log.append(ResumeRequested())
+
+    assert migrations()[-1][0] == log.schema()
+    assert [first, ResumeRequested()] == [fact.event for fact in log.read()]
+    assert () == verify_log(log.reader).problems
+    for statement in FORBIDDEN:
+        with pytest.raises(driver().DatabaseError, match="append-only"):
+            log._write.execute(statement)
+    log.close()
 
 
 def test_steps_with_nan_and_infinity_come_back(log: Log) -> None:

@@ -1,5 +1,7 @@
 """Verification: whatever was changed behind the log's back is found."""
 
+import hashlib
+import json
 import random
 import shutil
 import sqlite3
@@ -13,9 +15,10 @@ from db.engine import LogDamaged, LogUnreadable, connect, driver
 from events.chain import GENESIS, link
 from events.log import COLUMNS, Log
 from events.types import FilePlaced, PauseRequested, StepsCompleted
-from events.verify import verify_log
+from events.verify import Anchor, verify_log
 from tests.facts import specimens
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "facts.jsonl"
 SEED = random.SystemRandom().randrange(10**6)
 FIELDS = COLUMNS.split(", ")
 COMMIT_FIELDS = ("first_seq", "last_seq", "at", "prev_hash", "hash")
@@ -194,7 +197,7 @@ def test_a_log_that_was_cut_off_is_found_by_an_anchor_outside(damaged: Callable[
     last, head = cut(connection)
 
     assert set() == kinds(connection)
-    assert {"anchor"} == kinds(connection, anchors={last: head})
+    assert {"anchor"} == kinds(connection, anchors=[Anchor(last, head)])
 
 
 def test_a_log_rewritten_together_with_its_chain_is_found_by_an_anchor_outside(
@@ -215,7 +218,7 @@ def test_a_log_rewritten_together_with_its_chain_is_found_by_an_anchor_outside(
         head = new
 
     assert set() == kinds(connection)
-    assert {"anchor"} == kinds(connection, anchors=anchors)
+    assert {"anchor"} == kinds(connection, anchors=[Anchor(*each) for each in anchors.items()])
 
 
 def test_a_long_list_of_problems_has_an_end(damaged: Callable[..., Any]) -> None:
@@ -232,6 +235,26 @@ def test_two_rows_never_read_alike() -> None:
     assert head(None, "") != head("", None)
     assert head(None) != head("None") != head("")
     assert head(1, 12) != head(11, 2)
+
+
+def test_the_chains_bytes_are_those_of_every_released_log() -> None:
+    lines = [json.loads(line) for line in GOLDEN.read_text(encoding="utf-8").splitlines()[:50]]
+    at = 1_700_000_000_000_000
+    rows = [
+        (n, at, "daemon", line["stream"], line["name"], line["version"], n % 3 or None, 7, line["data"])
+        for n, line in enumerate(lines, 1)
+    ]
+    rows.append((51, at + 1, "wéb", "file/ü", "FilePlaced", 1, None, None, '{"path":"ß"}'))
+
+    def plainly(value: Any) -> bytes:
+        text = b"" if value is None else str(value).encode()
+        return b"%d:%s" % (-1 if value is None else len(text), text)
+
+    spelled = b"".join(plainly(value) for row in rows for value in row)
+    wanted = hashlib.sha256(bytes(range(32)) + b"1,51,%d;" % at + spelled).digest()
+
+    assert wanted == link(bytes(range(32)), 1, 51, at, rows)
+    assert wanted != link(bytes(range(32)), 1, 51, at, rows[:-1])
 
 
 def test_the_schema_says_strict_so_that_nothing_changes_its_type(written: Path) -> None:

@@ -12,6 +12,7 @@ from core import timetravel
 from events.types import AttemptStarted, PauseRequested, ProcessStarted, ServicePaused
 from projections.fold import FOLDED, fold
 from projections.moments import processes
+from tests.web.looks import addresses, as_of, inside, main, without_buttons
 from tests.web.shelves import rich
 from tests.web.story import Story, sha
 from web.app import create_app
@@ -22,28 +23,6 @@ LIVE = {
     "/queue": ("queue-now", "queue-waiting", "queue-ended"),
     "/versions": ("versions-list",),
 }  # fmt: skip
-
-
-def inside(html: str, name: str) -> str:
-    """The inner HTML of the element of this id."""
-    opened = re.search(rf'<(\w+)[^>]* id="{name}"[^>]*>|<(\w+) id="{name}"[^>]*>', html)
-    assert opened, name
-    tag, depth = opened[1] or opened[2], 1
-    for found in re.finditer(rf"<(/?){tag}\b[^>]*>", html[opened.end() :]):
-        depth += -1 if found[1] else 1
-        if depth == 0:
-            return html[opened.end() : opened.end() + found.start()]
-    raise AssertionError(f"{name} is never closed")
-
-
-def without_buttons(html: str) -> str:
-    """A live fragment as one may read it: what asks for an action is out, a choice is the word chosen."""
-    html = re.sub(r"<td><form[^>]*/queue/remove.*?</form></td>", "", html)
-    html = re.sub(r"<th[^>]*><span[^>]*>Remove</span></th>", "", html)
-    html = re.sub(r"<form.*?<option selected>(\w+)</option>.*?</form>", r"\1", html, flags=re.DOTALL)
-    html = re.sub(r"<form.*?</form>", "", html, flags=re.DOTALL)
-    html = re.sub(r"(Nothing waits\.|Nothing to train\.).*?</p>", r"\1</p>", html)
-    return re.sub(r"\s+", " ", html).replace("> <", "><")
 
 
 def shown(html: str, names: tuple[str, ...]) -> dict[str, str]:
@@ -62,6 +41,7 @@ class Told:
     story: Story
     client: TestClient
     seen: dict[int, dict[str, str]]
+    pages: dict[int, dict[str, str]]
     processes: dict[int, list[tuple[str, str]]]
 
 
@@ -83,7 +63,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
     app = create_app(story.workspace)
     client = TestClient(app, base_url="http://localhost:8080")
     every = len(facts) // LOOKED_AT
-    found = Told(story, client, {}, {})
+    found = Told(story, client, {}, {}, {})
     for recorded in facts[1:]:
         seq = story.tell(recorded.event, actor=recorded.actor)
         if isinstance(recorded.event, ProcessStarted | AttemptStarted) or seq % every == 0:
@@ -94,6 +74,8 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:
             for path, names in LIVE.items():
                 found.seen[seq] |= shown(pages[path], names)
             found.processes[seq] = running(pages["/"])
+            paths = addresses(app.state.monitor.present.state())
+            found.pages[seq] = {path: main(client.get(path).text) for path in paths}
     yield found
     app.state.monitor.close()
     story.log.close()
@@ -112,14 +94,37 @@ def test_the_page_at_a_fact_is_what_the_live_pages_showed_when_the_log_ended_the
     assert any("training" in seen["state"] for seen in told.seen.values())
 
 
+def test_every_page_as_of_a_fact_is_the_live_one_of_that_moment(told: Told) -> None:
+    paths: set[str] = set()
+    for seq, pages in told.pages.items():
+        for path, wanted in pages.items():
+            assert wanted == main(told.client.get(as_of(path, seq)).text), (seq, path)
+        paths |= pages.keys()
+
+    assert len(paths) > 15
+
+
+def test_a_page_of_the_past_leads_to_the_past_and_asks_for_nothing(told: Told) -> None:
+    seq = list(told.pages)[-3]
+    for path in told.pages[seq]:
+        page = told.client.get(as_of(path, seq)).text
+        found = page[page.index("<main") :]
+        moments = set(re.findall(r'href="(?:/|/(?:queue|runs|files|versions)[^"]*)"', found))
+
+        assert 'method="post"' not in page and 'data-page=""' in page
+        assert f'As of fact <a href="/events/{seq}">' in page
+        present = {link for link in moments if f"at={seq}" not in link}
+        assert present <= {f'href="{path.partition("?")[0]}"'}, path  # "This page now"
+
+
 def test_nothing_on_the_page_can_be_asked_for(told: Told) -> None:
     for seq in (0, *list(told.seen)[::6]):
         page = told.client.get(f"/replay?at={seq}&vs=3").text
-        main = page[page.index("<main") :]
-        forms = re.findall(r"<form[^>]*>", main)
+        found = page[page.index("<main") :]
+        forms = re.findall(r"<form[^>]*>", found)
 
-        assert ['<form class="filter" method="get" action="/replay">'] * 2 == forms
-        assert 2 == len(re.findall("<button", main))
+        assert {'<form class="filter" method="get" action="/replay">'} == set(forms)
+        assert len(forms) == len(re.findall("<button", found)) >= 2
         assert 'data-page=""' in page
     assert 'method="post"' in told.client.get("/queue").text
 
@@ -138,13 +143,13 @@ def test_the_page_says_which_moment_it_is_and_where_to_go(told: Told) -> None:
 
 def test_a_comparison_goes_along_from_moment_to_moment(told: Told) -> None:
     page = told.client.get("/replay?at=40&vs=3").text
-    ways = re.findall(r'<a class="button" href="([^"]+)"', page)
+    ways = re.findall(r'<a class="button" href="(/replay[^"]+)"', page)
     slider = re.search(r'<form[^>]*>(?:(?!</form>).)*type="range".*?</form>', page, re.DOTALL)
 
     assert len(ways) >= 4
     assert all(re.fullmatch(r"/replay\?at=\d+&amp;vs=3", way) for way in ways)
     assert slider is not None and '<input type="hidden" name="vs" value="3">' in slider[0]
-    assert 'type="hidden"' not in told.client.get("/replay?at=40").text
+    assert 'name="vs" value="3"' not in told.client.get("/replay?at=40").text
 
 
 def test_the_next_change_passes_over_facts_that_change_nothing(story: Story, client: TestClient) -> None:
