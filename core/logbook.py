@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from core.kept import kept
 from db import rollups
 from db.engine import BUSY_MS
 from db.workspace import Workspace
@@ -86,13 +87,13 @@ def open_log(
 
 
 def follow(log: Log) -> Follower:
-    """State at the head of the log, cheaply kept up to date."""
-    return Follower(lambda after: log.read(after, types=FOLDED))
+    """State at the head of the log, cheaply kept up to date; of a long log it begins at the kept state."""
+    return Follower(lambda after: log.read(after, types=FOLDED), kept(log))
 
 
 def state_at(log: Log, to: int | None = None) -> State:
-    """The state as of a position (None: now), folded from the first fact."""
-    return fold(log.read(0, to=to, types=FOLDED), EMPTY)
+    """The state as of a position, folded from the first fact; now (None), as `follow` has it."""
+    return follow(log).catch_up() if to is None else fold(log.read(0, to=to, types=FOLDED), EMPTY)
 
 
 def newest_steps(log: Log, to: int | None = None, n: int = 32) -> list[Recorded]:

@@ -89,8 +89,8 @@ def test_a_planted_difference_in_the_curves_is_named_and_mended(told: Service, d
 def test_sums_are_the_same_bits_however_many_are_merged_at_once(
     told: Service, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr("core.rebuilding.FACTS_AT_ONCE", size)
-    monkeypatch.setattr("core.rebuilding.ROWS_AT_ONCE", size)
+    monkeypatch.setattr("core.aside.FACTS_AT_ONCE", size)
+    monkeypatch.setattr("core.aside.ROWS_AT_ONCE", size)
     whole = rollup_rows(told)
 
     assert [] == rebuild(told.log)
@@ -101,7 +101,7 @@ def test_sums_are_the_same_bits_however_many_are_merged_at_once(
 
 
 def test_steps_that_come_while_it_folds_are_in(told: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.rebuilding.STRIDE", 20)
+    monkeypatch.setattr("core.aside.STRIDE", 20)
     with told.log.transaction() as db:
         db.execute("DELETE FROM history WHERE bucket = 0")
     said, first = [], 200
