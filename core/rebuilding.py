@@ -22,7 +22,7 @@ WRITE_STATE = (
 )
 
 DIFFERENCES = 1_000  # told of each table; all of them are mended
-ROWS_A_WRITE = 500  # mended in one transaction: no append waits for longer
+ROWS_A_WRITE = 250  # mended in one transaction: no append waits for longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,10 @@ def keep(log: Log, state: State) -> None:
     for name, module in PROJECTIONS.items():
         text = canonical(getattr(state, name))
         rows.append((name, module.VERSION, state.seq, sha256(text).digest(), text.decode()))
-    with log.transaction() as db:
-        db.execute("DELETE FROM snapshot")
-        db.executemany(WRITE_STATE, rows)
+    for row in rows:  # of a long log some are megabytes: between two of them others append
+        with log.transaction() as db:
+            db.execute("DELETE FROM snapshot WHERE projection = ?", row[:1])
+            db.execute(WRITE_STATE, row)
 
 
 def compare(log: Log) -> list[Difference]:
@@ -82,7 +83,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     """Compare everything, then replace what differs; gives what differed.
 
     The curves are folded aside while others read and write. `tell(seq, head)`: how far that has come.
-    A write holds others up for 500 rows at most; all that is behind the head is folded before it begins.
+    A write holds others up for 250 rows at most; all that is behind the head is folded before it begins.
     """
     while backfill(log):
         continue  # an older log's history, which is no difference

@@ -23,8 +23,10 @@ def link(previous: bytes, first_seq: int, last_seq: int, at: int, rows: Iterable
         envelope, data = row[1:-1], row[-1]
         if (shared := known.get(envelope)) is None:
             shared = known[envelope] = "".join(map(_field, envelope))
-        payload = f"{len(data)}:{data}" if isinstance(data, str) and data.isascii() else _spelled(data)
-        parts.append(f"{len(str(row[0]))}:{row[0]}{shared}{payload}")
+        if isinstance(data, str) and data.isascii():
+            parts.append(f"{len(str(row[0]))}:{row[0]}{shared}{len(data)}:{data}")
+        else:
+            parts += (_spelled(row[0]), shared, _spelled(data))
     return hashlib.sha256(previous + "".join(parts).encode()).digest()
 
 

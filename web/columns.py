@@ -19,15 +19,14 @@ class Column:
     total: float = 0.0
     low: float = math.inf
     high: float = -math.inf
-    last: float | None = None  # the newest finite value
+    last: float | None = None  # the finite value that was added last
 
     @property
     def mean(self) -> float | None:
         return self.total / self.n if self.n else None
 
     def add(self, other: "Column") -> None:
-        if other.last is not None and (self.last is None or other.last_step >= self.last_step):
-            self.last = other.last
+        self.last = self.last if other.last is None else other.last
         self.first_step = min(self.first_step, other.first_step)
         self.last_step = max(self.last_step, other.last_step)
         self.n += other.n

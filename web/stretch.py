@@ -40,9 +40,10 @@ class Stretch(Trail):
         self.seq = self._log.head() if self.to is None else self.to
         begin, self.end = self._bounds()
         first, last = max(asked.first, begin), min(asked.last, self.end)
-        self.span = Span(first, max(first, last))
         if last < first:
+            self.span = Span(asked.first, max(asked.first, last))
             return
+        self.span = Span(first, last)
         single = last - first < SINGLE_STEPS
         if not single:
             self._level = curves.level_for(first, last, COLUMNS) or 0

@@ -22,14 +22,26 @@ def replay(
     to: Annotated[str, typer.Option("--to", help="A position or a time.")],
     diff: Annotated[str | None, typer.Option("--diff", help="Another moment: what differs.")] = None,
     projection: Annotated[str | None, typer.Option("--projection", help="Only this one.")] = None,
+    value: Annotated[
+        str | None, typer.Option("--value", help="One value (control.mode): its fact, its changes.")
+    ] = None,
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Everything as it was then; or what changed between two moments."""
-    from core.timetravel import as_of, difference
+    """Everything as it was then; what changed between two moments; or one value and what changed it."""
+    from core.timetravel import as_of, difference, pinned
+    from projections.pins import NoSuchValue
 
+    if value is not None and (diff is not None or projection is not None):
+        fail("--value PATH stands alone: leave out --diff and --projection", USAGE)
     _, log = open_cli_log(workspace)
     seq = moment(log, to)
+    if value is not None:
+        try:
+            show(pinned(log, value, seq), as_json, _pinned)
+        except NoSuchValue as error:
+            fail(f"--value {error}", USAGE)
+        return
     if diff is not None:
         found = difference(log, seq, moment(log, diff))
         if projection is not None:
@@ -42,6 +54,20 @@ def replay(
             fail(f"--projection {projection}: one of {', '.join(found['projections'])}", USAGE)
         found["projections"] = {projection: found["projections"][projection]}
     show(found, as_json, lambda whole: json.dumps(whole, indent=2, ensure_ascii=False))
+
+
+def _pinned(found: dict[str, Any]) -> str:
+    def told(key: str) -> str:
+        return json.dumps(found[key], ensure_ascii=False)
+
+    is_ = told("value") if found["there"] else "not there"
+    by, following = found["set_by"], found["next"]
+    return "\n".join([
+        f"{found['path']} at #{found['seq']}: {is_}",
+        f"  set by    {f'#{by}, before: ' + told('before') if by else 'no fact: so from the beginning'}",
+        f"  previous  {'#' + str(found['previous']) if found['previous'] else 'none'}",
+        f"  next      {f'#{following}, then: ' + told('after') if following else 'none'}",
+    ])  # fmt: skip
 
 
 def _changes(found: dict[str, Any]) -> str:

@@ -25,7 +25,7 @@ from core.rebuilding import rebuild
 from db.workspace import Workspace
 from events.log import Log
 from events.types import StepsCompleted
-from projections import curves, moments
+from projections import curves, moments, pins
 from projections.fold import FOLDED, Follower, State
 from projections.stations import Stations
 from tests.bench.table import tell, tell_of
@@ -33,7 +33,8 @@ from tests.bench.years import CHUNK, Years, columns, write
 from web import audit
 from web.columns import COLUMNS
 from web.past import Past
-from web.trail import Trail
+from web.stretch import Stretch
+from web.trail import Span, Trail
 
 STEPS = int(os.environ.get("BENCH_STEPS", 10_000_000))
 SMALL = 245_000  # steps: about ten thousand facts
@@ -122,6 +123,16 @@ def test_any_chart_is_one_short_range_and_keeps_every_spike(
         "run": lambda at: chart(chance.choice(names), None),
         "run as of N": lambda at: chart(latest[at], at),
     }
+    furthest = Trail(log, None, None)
+    furthest.catch_up()
+
+    def zoomed(width: int, to: int | None) -> Stretch:
+        first = chance.randrange(1, max(2, furthest.last_step - width))
+        return Stretch(log, None, to, Span(first, first + width - 1))
+
+    for width in (100, 4000, 15_000, 1_000_000):
+        kinds[f"{width:,} steps"] = lambda at, width=width: zoomed(width, None)  # type: ignore[misc]
+        kinds[f"{width:,} steps as of N"] = lambda at, width=width: zoomed(width, at)  # type: ignore[misc]
     whole = 0.0
     for name, draw in kinds.items():
         found = [cost(lambda at=at, draw=draw: draw(at)) for at in places]  # type: ignore[misc]
@@ -167,6 +178,30 @@ def test_a_moment_of_the_past_is_near_wherever_it_lies(log: Log, folded: tuple[P
         differences.append(seconds)
         assert all(change["set_by"] is None or at < change["set_by"] <= to for change in found["changes"])
     show(f"difference, {BETWEEN:,} facts", "p95 <= 200 ms", differences)
+
+
+def test_a_pinned_value_leads_to_its_changes(log: Log, folded: tuple[Past, State]) -> None:
+    past, _ = folded
+    chance, head = random.Random(4), log.head()
+    kinds = {
+        "of one file": lambda: f"queue.entries.{chance.choice(names)}.state", "mode": lambda: "control.mode",
+        "current version": lambda: "versions.current", "loss": lambda: "status.loss",
+        "status": lambda: "status.status", "a whole": lambda: "queue",
+    }  # fmt: skip
+    for kind, path in kinds.items():
+        spent, found = list[float](), 0
+        for _ in range(LOOKS // 2):
+            at = chance.randrange(head // 10, head)
+            names = list(past.state(at).queue.entries)[:: 7]
+            moment, pinned = past.moment(at), pins.pin(path())
+            seconds, document = cost(
+                lambda m=moment, p=pinned: pins.document(p, past, m, head, show=type)  # type: ignore[misc]
+            )
+            spent.append(seconds)
+            found += document["set_by"] is not None
+        show(f"pinned: {kind}", "milliseconds", spent, found=found)
+
+        assert found > LOOKS // 4
 
 
 def filters(log: Log, n: int = 200) -> list[audit.Filter]:

@@ -1,10 +1,12 @@
 """Rebuilding: a healthy log has no difference, and a planted one is named."""
 
+import re
+
 import pytest
 
 from core.jobs.service import Service
 from core.logbook import state_at
-from core.rebuilding import READ_STATE, compare, first_difference, keep, rebuild
+from core.rebuilding import READ_STATE, ROWS_A_WRITE, compare, first_difference, keep, rebuild
 from db import rollups
 from events.types import PauseRequested, ResumeRequested, StepsCompleted
 from projections.fold import PROJECTIONS
@@ -145,3 +147,26 @@ def test_the_first_place_where_two_values_differ() -> None:
     assert ("x.a.b.1.c", 2, 3) == first_difference(one, other, "x")
     assert ("x.a", [1], [1, 2]) == first_difference({"a": [1]}, {"a": [1, 2]}, "x")
     assert ("x.n", None, 1) == first_difference({}, {"n": 1}, "x")
+
+
+def test_no_append_waits_for_a_fold_or_for_many_rows(told: Service) -> None:
+    """What a write transaction of a rebuild does: few rows, and of the log only what came a moment ago."""
+    log, said = told.log, list[str]()
+    with log.transaction() as db:
+        for n in range(3 * ROWS_A_WRITE):
+            db.execute("INSERT INTO rollup VALUES ('loss', 0, ?, 'r8', 1, 1, 0, 1.0, 1.0, 1.0, 1.0, 1)", (n,))
+        db.set_trace_callback(said.append)
+    log.reader.set_trace_callback(said.append)
+    head = log.head()
+    said.clear()
+    found = rebuild(log)
+    log.reader.set_trace_callback(None)
+    inside = "\n".join(said).split("BEGIN IMMEDIATE")[1:]
+    writes = [part.partition("COMMIT")[0] for part in inside]
+    mended = [part.count("DELETE FROM rollup") for part in writes]
+    looks = [int(seq) for part in writes for seq in re.findall(r"FROM event WHERE seq > (\d+)", part)]
+
+    assert 3 * ROWS_A_WRITE == len(found)
+    assert [ROWS_A_WRITE] * 3 == [n for n in mended if n]
+    assert looks and all(seq >= head for seq in looks)
+    assert all(part.count("INSERT OR REPLACE INTO snapshot") <= 1 for part in writes)  # some are megabytes

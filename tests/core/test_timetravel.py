@@ -3,10 +3,11 @@
 import pytest
 
 from core.jobs.service import Service
-from core.timetravel import as_of, difference, position
-from events.types import FilePlaced, PauseRequested, ServicePaused, StepsCompleted
+from core.timetravel import as_of, difference, pinned, position
+from events.types import FilePlaced, PauseRequested, ServicePaused, ServiceResumed, StepsCompleted
 from projections.fold import PROJECTIONS, fold, plain
 from projections.moments import NoSuchMoment, differences
+from projections.pins import NoSuchValue
 from projections.status import iso
 from tests.facts import sha
 from tests.projections.story import rich
@@ -106,3 +107,21 @@ def test_every_leaf_that_differs_is_named() -> None:
     other = {"a": 1, "b": {"c": [2], "d": 2}, "f": 6}
 
     assert [("b.c", [1], [2]), ("e", 5, None), ("f", None, 6)] == differences(one, other)
+
+
+def test_a_value_names_the_fact_that_set_it_and_its_changes_on_both_sides(service: Service) -> None:
+    (asked,) = service.log.append(PauseRequested())
+    (paused,) = service.log.append(ServicePaused(request=asked))
+    between = service.log.append(PauseRequested())[-1]
+    (resumed,) = service.log.append(ServiceResumed(request=between))
+
+    found = pinned(service.log, "control.mode", between)
+    first = pinned(service.log, "control.mode", asked)
+    last = pinned(service.log, "control.mode", service.log.head())
+
+    assert ("paused", "running", "running") == (found["value"], found["before"], found["after"])
+    assert (paused, None, resumed) == (found["set_by"], found["previous"], found["next"])
+    assert (None, paused) == (first["set_by"], first["next"])
+    assert (resumed, paused, None) == (last["set_by"], last["previous"], last["next"])
+    with pytest.raises(NoSuchValue):
+        pinned(service.log, "nothing", 1)

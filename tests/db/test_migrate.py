@@ -104,7 +104,7 @@ def test_a_migration_that_fails_leaves_the_log_as_it_was(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("names", [("001_a.sql", "001_b.sql"), ("001_a.sql", "003_b.sql"), ("1_a.sql",)])
-def test_migrations_under_one_number_or_with_a_gap_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+def test_migrations_are_numbered_once_and_without_a_gap(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name).write_text("CREATE TABLE a (a INTEGER);")
 

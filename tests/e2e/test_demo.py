@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from events.types import ValidationMeasured
+from events.types import StepsCompleted, ValidationMeasured
+from tests.e2e.recorder import Recorder, differences
 from tests.e2e.stage import Stage, wait
 
 BROWSER = (
@@ -22,6 +25,7 @@ BROWSER = (
     "--disable-component-update",
     "--disable-sync",
 )
+MOMENTS, FIFTY = 10, 50  # positions looked at again
 FIRST_POINT_SECONDS = 60  # the bar; waited for five times as long
 
 
@@ -46,11 +50,16 @@ def test_the_demo_trains_shows_and_publishes(
             record_property("first_loss_seconds", time.monotonic() - began)
             print(f"first live loss after {time.monotonic() - began:.1f} s")
             browser.close()
-        assert 0 == process.wait(600)
+        with Recorder(stage.root, stage.port) as recorder:
+            assert 0 == process.wait(600)
         print(f"the demo took {time.monotonic() - began:.1f} s")
     finally:
         stage.kill_all()
 
+    assert recorder.error is None
+    assert len(recorder.seen) > MOMENTS
+    assert 15 < len({address for looks in recorder.seen.values() for address in looks})
+    assert [] == differences(stage.workspace, recorder.seen, MOMENTS)
     state = stage.state()
     assert ["v0001", "v0002"] == list(state.versions.order)
     assert 2 == state.queue.counts("completed")
@@ -104,3 +113,32 @@ def test_the_demo_leaves_other_folders_alone(tmp_path: Path, evertrain: Callable
 
     assert "not made by the demo" in refused.stderr
     assert ["mine.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_fifty_moments_of_a_demo_show_again_what_was_seen_at_them(
+    tmp_path: Path, evertrain: Callable[..., Any]
+) -> None:
+    stage = Stage(tmp_path / "demo-workspace")
+    process = stage.serve("--until-idle", command="demo")
+    try:
+        with Recorder(stage.root, stage.port) as recorder:
+            wait(stage.workspace.log.exists, 100, "a log")
+            stage.wait_for_fact(StepsCompleted, 3)
+            evertrain("pause", "--workspace", stage.root)
+            stage.wait_for(lambda s: s.control.mode == "paused", "the pause")
+            evertrain("resume", "--workspace", stage.root)
+            stage.wait_for_fact(StepsCompleted, 8)
+            found: list[int] = []
+            wait(lambda: found.extend(filter(None, [stage.pid("trainer")])) or found, 100, "a trainer")
+            os.kill(found[0], signal.SIGKILL)
+            assert 0 == process.wait(900)
+    finally:
+        stage.kill_all()
+    differing = differences(stage.workspace, recorder.seen, FIFTY)
+    looks = sum(len(pages) for pages in recorder.seen.values())
+    print(f"{looks} looks at {len(recorder.seen)} positions; {len(differing)} differences in {FIFTY} of them")
+
+    assert recorder.error is None and len(recorder.seen) >= FIFTY
+    assert [] == differing

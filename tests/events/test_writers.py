@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from events.log import Log
-from events.types import PauseRequested, ProcessStarted
+from events.types import MoveRequested, PauseRequested, ProcessStarted
 from events.verify import verify_log
 
 ROOT = Path(__file__).parents[2]
@@ -17,7 +17,7 @@ RIVAL = """
 import sys, time
 from pathlib import Path
 from events.log import Conflict, Log
-from events.types import PauseRequested, ProcessStarted, ServicePaused
+from events.types import MoveRequested, PauseRequested, ProcessStarted, ServicePaused
 path, me, rounds = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 log = Log(path, f"rival{me}")
 sys.stdin.readline()
@@ -72,4 +72,46 @@ def test_four_writers_leave_no_gap_and_exactly_one_rival_wins(tmp_path: Path) ->
     pairs = [each for each in found if isinstance(each.event, ProcessStarted)]
     for one, other in zip(pairs[::2], pairs[1::2], strict=True):
         assert (one.seq + 1, one.actor) == (other.seq, other.actor)  # a commit is never torn
+    log.close()
+
+#: Counts: each number rests on the one before, and is told only if nobody was quicker.
+COUNTER = """
+import sys
+from pathlib import Path
+from events.log import Conflict, Log
+from events.types import MoveRequested, PauseRequested
+path, me, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+log = Log(path, f"counter{me}")
+sys.stdin.readline()
+refused = 0
+while times:
+    seen = log.head()
+    newest = log.newest(MoveRequested)
+    value = int(newest.event.sha256) if newest else 0
+    try:
+        log.append(MoveRequested(sha256=str(value + 1), priority=me), unless=(MoveRequested,), after=seen)
+        times -= 1
+    except Conflict:
+        refused += 1
+    log.append(PauseRequested())
+print(refused)
+"""
+
+
+def test_four_processes_count_together_and_no_number_is_lost_or_told_twice(tmp_path: Path) -> None:
+    path, times = tmp_path / "log.sqlite", 12
+    log = Log(path, "test", create=True)
+    counters = [child(COUNTER, path, me, times) for me in range(4)]
+    for counter in counters:
+        assert counter.stdin is not None
+        counter.stdin.write("go\n")
+        counter.stdin.flush()
+    refused = [int(counter.communicate(timeout=100)[0]) for counter in counters]
+    told = [recorded.event for recorded in log.read(types=(MoveRequested,))]
+
+    assert [0, 0, 0, 0] == [counter.returncode for counter in counters]  # no lock error either
+    assert [str(n) for n in range(1, 4 * times + 1)] == [event.sha256 for event in told]
+    assert {str(me): times for me in range(4)} == Counter(event.priority for event in told)
+    assert sum(refused) > 0  # they did meet
+    assert 4 * times + sum(refused) == sum(1 for _ in log.read(types=(PauseRequested,)))
     log.close()

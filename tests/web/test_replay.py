@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import unquote_plus
 
 import msgspec
 import pytest
@@ -228,3 +229,70 @@ def test_moments_too_far_apart_are_left_to_the_command(told: Told, monkeypatch: 
 
     assert (200, 400) == (near, far)
     assert "evertrain replay --to 40 --diff 4" in page
+
+
+def test_a_pinned_value_leads_from_change_to_change_and_stays_pinned(
+    story: Story, client: TestClient
+) -> None:
+    key = story.waits("a.jsonl")
+    queued = story.log.head()
+    story.starts("a.jsonl")
+    started = queued + 1
+    story.steps(1, 5)
+    ended = story.completes("a.jsonl", steps=5) - 1
+    at = story.log.head()
+    pin = f"queue.entries.{key}.state"
+    page = client.get(f"/replay?at={started + 1}&pin={pin}&vs=2&from=1&to=4").text
+    card = inside(page, "pin")
+    found = client.get(f"/replay.json?at={started + 1}&pin={pin}").json()["pin"]
+
+    assert ("processing", "waiting", started, queued) == tuple(
+        found[key] for key in ("value", "before", "set_by", "previous")
+    )
+    assert story.log.get(found["next"]) is not None and ended <= found["next"] <= at
+    for seq in (found["set_by"], found["previous"], found["next"]):
+        link = f"/replay?at={seq}&amp;vs=2&amp;pin={pin}&amp;from=1&amp;to=4"
+        assert f'href="{link}"' in card and f'href="/events/{seq}"' in card
+    pairs = (("vs", "2"), ("pin", pin))
+    kept = [f'<input type="hidden" name="{name}" value="{value}">' for name, value in pairs]
+    slider = re.search(r'<form[^>]*>(?:(?!</form>).)*type="range".*?</form>', page, re.DOTALL)
+    assert slider is not None and all(field in slider[0] for field in kept)
+    ways = re.findall(r'<a class="button" href="(/replay\?at=[^"]+)"', page)
+    assert ways and all(f"pin={pin}" in way or way.count("from=") for way in ways)
+
+
+def test_any_value_is_found_from_the_names_of_the_projections(told: Told) -> None:
+    seq = list(told.pages)[-1]
+    page = told.client.get(f"/replay?at={seq}").text
+    names = re.findall(r'href="(/replay\?at=\d+&amp;pin=[^"]+)"', inside(page, "pin"))
+    seen = 0
+    for name in names:
+        inner = inside(told.client.get(name.replace("&amp;", "&")).text, "pin")
+        for deeper in re.findall(r'<th[^>]*><a href="([^"]+)"', inner)[:12]:
+            answer = told.client.get(deeper.replace("&amp;", "&"))
+            seen += 1
+
+            assert 200 == answer.status_code
+            assert "<code>not there</code>" not in inside(answer.text, "pin").partition("Set by")[0]
+
+    assert len(names) >= 10 and seen > 40
+
+
+def test_a_value_that_is_not_there_and_a_name_that_is_none(told: Told) -> None:
+    gone = told.client.get("/replay?at=40&pin=queue.entries.nothing.state")
+    wrong = told.client.get("/replay?at=40&pin=quue")
+
+    assert 200 == gone.status_code and "not there" in gone.text
+    assert 400 == wrong.status_code and "a value begins with one of" in wrong.text
+
+
+def test_a_path_of_a_comparison_can_be_pinned(told: Told) -> None:
+    page = told.client.get("/replay?at=60&vs=20").text
+    table = page[page.index('id="h-diff"') :]
+    paths = re.findall(r'<a href="(/replay\?at=60&amp;vs=20&amp;pin=([^"]+))"><code>', table)
+
+    assert len(paths) > 5
+    for address, path in paths[::5]:
+        found = told.client.get(address.replace("&amp;", "&").replace("/replay", "/replay.json")).json()
+        setters = {change["path"]: change["set_by"] for change in found["changes"]}
+        assert path.startswith("status.") or setters[unquote_plus(path)] == found["pin"]["set_by"]

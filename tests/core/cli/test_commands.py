@@ -187,6 +187,11 @@ def test_replay(ask: Run, run: Run, head: Callable[[], int]) -> None:
         "projections"
     ].keys()
     assert ["queue"] == list(ask("replay", "--to", "5", "--projection", "queue")["projections"])
+    value = ask("replay", "--to", str(head()), "--value", "control.mode")
+    assert (head(), "running", True) == (value["seq"], value["value"], value["there"])
+    assert "control.mode" in run("replay", "--to", "5", "--value", "control.mode").stdout
+    run("replay", "--to", "5", "--value", "nothing", check=2)
+    run("replay", "--to", "5", "--value", "control.mode", "--diff", "2", check=2)
     assert {"from", "to", "changes"} == changed.keys()
     assert {"path", "before", "after", "set_by"} == changed["changes"][0].keys()
     run("replay", "--to", str(head() + 1), check=2)
