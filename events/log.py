@@ -245,9 +245,14 @@ class Log:
             upper = min(after + window, end)
             rows = self.reader.execute(sql, (*names, after, upper)).fetchall()
             yield from unpack(rows)
-            after = upper
+            after = upper if rows else self.before_next(upper)
             if len(rows) < page:
                 window = min(2 * window, LARGEST_WINDOW)
+
+    def before_next(self, seq: int) -> int:
+        """The position just before the next fact: `seq` itself, but where a damaged log has a hole."""
+        (found,) = self.reader.execute("SELECT MIN(seq) FROM event WHERE seq > ?", (seq,)).fetchone()
+        return seq if found is None else int(found) - 1
 
     def get(self, seq: int) -> Recorded | None:
         """One fact."""
