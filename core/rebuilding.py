@@ -9,7 +9,7 @@ import msgspec
 
 from core import kept
 from core.aside import Aside, Differing, Progress
-from core.logbook import backfill
+from core.logbook import backfill, state_at
 from events.log import Log
 from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, canonical, fold
 
@@ -49,8 +49,20 @@ def keep(log: Log, state: State) -> None:
 
 
 def compare(log: Log) -> list[Difference]:
-    """The noted states against a fold from the first fact."""
-    return _compare(log)[0]
+    """The noted states, and the one that a fold may begin with, against a fold from the first fact."""
+    return _compare(log)[0] + _compare_kept(log)
+
+
+def _compare_kept(log: Log) -> list[Difference]:
+    begun = kept.kept(log)
+    folded = state_at(log, begun.seq)
+    found = []
+    for name in PROJECTIONS:
+        one, other = (canonical(getattr(state, name)) for state in (begun, folded))
+        if one != other:
+            place, was, should = first_difference(msgspec.json.decode(one), msgspec.json.decode(other), name)
+            found.append(Difference(name, begun.seq, place, was, should))
+    return found
 
 
 def _compare(log: Log) -> tuple[list[Difference], State]:
@@ -88,13 +100,14 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     while backfill(log):
         continue  # an older log's history, which is no difference
     found, state = _compare(log)
+    found += _compare_kept(log)
     with contextlib.closing(Aside(log)) as aside:
         wrong = aside.compare(tell)
         found += _told(aside, wrong)
         for name, differing in wrong.items():
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
-    kept.forget(log)  # where a fold begins was not compared
+    kept.forget(log)
     keep(log, fold(log.read(state.seq, types=FOLDED), state))
     return found
 
