@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from events.codec import TYPES
-from events.log import COLUMNS, Log, recorded
+from events.log import COLUMNS, Log, unpack
 from events.search import Query, count, facts, find
 from events.types import Recorded
 from projections.fold import NUMERIC, State
@@ -17,6 +17,7 @@ COUNTED = 10_000
 STRETCH = 5_000  # facts looked at by one search
 TEXT_STRETCH = 1_000  # payloads read by one search
 LONGEST_TEXT = 200
+CAUSES = 12  # steps back from a fact to what led to it
 PIECE = 500  # facts exported at a time
 NUMERIC_NAMES = tuple(cls.__name__ for cls in NUMERIC)
 EVENT_NAMES = tuple(sorted(TYPES))
@@ -145,6 +146,17 @@ def _bounds(log: Log, wanted: Filter) -> tuple[int, int]:
     return low, high
 
 
+def causes(log: Log, fact: Recorded) -> list[Recorded]:
+    """What led to a fact, the nearest cause first, as far as the log says and `CAUSES` steps back."""
+    found: list[Recorded] = []
+    cause = fact.causation
+    while cause is not None and len(found) < CAUSES and (led := log.get(cause)) is not None:
+        found.append(led)
+        # a cause lies before its effect; anything else is no log of ours, and no reason to go in a circle
+        cause = led.causation if led.causation is not None and led.causation < led.seq else None
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Around:
     """What stands beside a fact."""
@@ -166,4 +178,4 @@ def around(log: Log, fact: Recorded) -> Around:
     caused = log.reader.execute(
         f"SELECT {COLUMNS} FROM event WHERE causation = ? ORDER BY seq LIMIT ?", (fact.seq, PAGE)
     ).fetchall()
-    return Around(before[0] if before else None, behind[0] if behind else None, [recorded(r) for r in caused])
+    return Around(before[0] if before else None, behind[0] if behind else None, list(unpack(caused)))
