@@ -1,6 +1,7 @@
 """Rebuilding: fold everything again from the log, compare it with what was live, replace it."""
 
 import contextlib
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -23,6 +24,7 @@ WRITE_STATE = (
 
 DIFFERENCES = 1_000  # told of each table; all of them are mended
 ROWS_A_WRITE = 250  # mended in one transaction: no append waits for longer
+BETWEEN_WRITES = 0.01  # seconds; SQLite has no queue: without a pause those who wait would hardly get a turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
         for name, differing in wrong.items():
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
+                time.sleep(BETWEEN_WRITES)
     kept.forget(log)
     keep(log, fold(log.read(state.seq, types=FOLDED), state))
     return found
