@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import astuple
 
+from core.kept import kept
 from db import rollups
 from db.engine import BUSY_MS
 from db.workspace import Workspace
@@ -14,13 +15,21 @@ from events.types import Recorded, StepsCompleted
 from projections import curves
 from projections.fold import EMPTY, FOLDED, Follower, State, fold
 
-#: Facts of steps whose share of the history is folded in one transaction: some 10 ms.
-FACTS_A_SLICE = 20
+#: Adds partial rows to a table of the curves.
+Merge = Callable[[Any, Iterable[Any]], None]
+
+#: Facts of steps whose share of the history is folded in one transaction: some 6 ms.
+FACTS_A_SLICE = 12
 
 
-def keep_curves(connection: Any, facts: Iterable[Recorded]) -> None:
+def keep_curves(
+    connection: Any,
+    facts: Iterable[Recorded],
+    merge: Merge = rollups.merge,
+    merge_whole: Merge = rollups.merge_whole,
+) -> None:
     """Add the steps among these facts, the newest ones, to the roll-ups: part of their own transaction."""
-    _keep(connection, facts, rollups.merge)
+    _keep(connection, facts, merge, merge_whole)
 
 
 def _keep_inline(connection: Any, facts: Iterable[Recorded]) -> None:
@@ -42,7 +51,7 @@ def backfill(log: Log, facts: int = FACTS_A_SLICE) -> bool:
     slice_ = list(islice(log.read(seq, types=(StepsCompleted,), page=facts), facts))
     with log.transaction() as db:
         if rollups.backfilled(db) == seq:  # else another process was quicker
-            _keep(db, slice_, lambda connection, rows: None)
+            _keep(db, slice_, lambda connection, rows: None, rollups.merge_whole)
             last = slice_[-1].seq if slice_ else seq
             sql = "SELECT 1 FROM event WHERE type = 'StepsCompleted' AND seq > ? LIMIT 1"
             more = db.execute(sql, (last,)).fetchone() is not None
@@ -50,9 +59,7 @@ def backfill(log: Log, facts: int = FACTS_A_SLICE) -> bool:
     return rollups.backfilled(log.reader) is not None
 
 
-def _keep(
-    connection: Any, facts: Iterable[Recorded], merge: Callable[[Any, Iterable[curves.Partial]], None]
-) -> None:
+def _keep(connection: Any, facts: Iterable[Recorded], merge: Merge, merge_whole: Merge) -> None:
     strand: curves.Strand | None = None
     for fact in facts:
         if not isinstance(fact.event, StepsCompleted):
@@ -64,7 +71,7 @@ def _keep(
             rollups.put_strand(connection, astuple(strand))
         strand, rows = following, curves.partials([fact])
         merge(connection, rows)
-        rollups.merge_whole(connection, curves.whole(rows, strand.turn))
+        merge_whole(connection, curves.whole(rows, strand.turn))
     if strand is not None:
         rollups.put_strand(connection, astuple(strand))
 
@@ -80,13 +87,13 @@ def open_log(
 
 
 def follow(log: Log) -> Follower:
-    """State at the head of the log, cheaply kept up to date."""
-    return Follower(lambda after: log.read(after, types=FOLDED))
+    """State at the head of the log, cheaply kept up to date; of a long log it begins at the kept state."""
+    return Follower(lambda after: log.read(after, types=FOLDED), kept(log))
 
 
 def state_at(log: Log, to: int | None = None) -> State:
-    """The state as of a position (None: now), folded from the first fact."""
-    return fold(log.read(0, to=to, types=FOLDED), EMPTY)
+    """The state as of a position, folded from the first fact; now (None), as `follow` has it."""
+    return follow(log).catch_up() if to is None else fold(log.read(0, to=to, types=FOLDED), EMPTY)
 
 
 def newest_steps(log: Log, to: int | None = None, n: int = 32) -> list[Recorded]:

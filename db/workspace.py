@@ -77,6 +77,11 @@ class Workspace:
         return self.private / "cache"
 
     @property
+    def kept_state(self) -> Path:
+        """Where the fold of a long log may begin."""
+        return self.cache / "state"
+
+    @property
     def temporary(self) -> Path:
         return self.private / "tmp"
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -28,6 +29,7 @@ _FLOATING = {
 _ENCODER = msgspec.json.Encoder()
 
 NONFINITE = "nonfinite"
+_NOTED = f'"{NONFINITE}":'
 _KINDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -54,8 +56,10 @@ def stored(event: Event) -> tuple[str, str, int, str]:
     """A fact's own columns: stream, type, version and payload."""
     cls = type(event)
     start, following = _STREAMS[cls]
-    stream = start if following is None else f"{start}{following(event)}"
-    return stream, cls.__name__, cls.VERSION, encode(event)
+    text = _ENCODER.encode(event).decode()
+    if _FLOATING[cls] and "null" in text:
+        text = encode(event)
+    return start if following is None else f"{start}{following(event)}", cls.__name__, cls.VERSION, text
 
 
 def encode(event: Event) -> str:
@@ -131,10 +135,27 @@ def decode(name: str, version: int, data: str, upcasts: Upcasts = UPCASTS) -> Ev
             f"the log holds {name} version {version}; this evertrain knows {known}. "
             "Install the newer evertrain."
         )
-    if version == cls.VERSION and f'"{NONFINITE}":' not in data:
+    if version == cls.VERSION and _NOTED not in data:
         event: Event = _DECODERS[name].decode(data)
         return event
     raw = upcast(name, version, cls.VERSION, msgspec.json.decode(data), upcasts)
     _restore(raw, raw.pop(NONFINITE, {}))
     fresh: Event = msgspec.convert(raw, cls)
     return fresh
+
+
+class Decoders(dict[tuple[str, int], Callable[[str], Event]]):
+    """(stored name, version) → how to read its payloads, as `decode` would; found out once for each."""
+
+    def __missing__(self, stored: tuple[str, int]) -> Callable[[str], Event]:
+        name, version = stored
+        cls = TYPES.get(name)
+        found: Callable[[str], Event] = partial(decode, name, version)
+        if cls is not None and version == cls.VERSION:
+            found = _usual(_DECODERS[name].decode, found) if _FLOATING[cls] else _DECODERS[name].decode
+        self[stored] = found
+        return found
+
+
+def _usual(read: Callable[[str], Event], careful: Callable[[str], Event]) -> Callable[[str], Event]:
+    return lambda data: careful(data) if _NOTED in data else read(data)

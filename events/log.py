@@ -14,7 +14,7 @@ from db.engine import BUSY_MS, LogDamaged, busy, connect, damage, driver, immedi
 from db.migrate import migrate, schema_version
 from db.reserve import LogFull
 from events.chain import GENESIS, link
-from events.codec import decode, stored
+from events.codec import Decoders, stored
 from events.room import Room
 from events.types import Event, Recorded
 
@@ -30,6 +30,8 @@ NEWEST = "SELECT MAX(seq), (SELECT hash FROM commit_log ORDER BY first_seq DESC 
 #: So long may the WAL grow, in pages, before it goes into the database: SQLite's own, and on a full disk.
 USUAL_PAGES, TIGHT_PAGES = 1000, 16
 LARGEST_WINDOW = 65_536  # positions of the log that one reading of several types looks at
+
+_DECODERS = Decoders()
 
 #: Runs inside the appending transaction: keeps rows that must never lag behind (curves).
 Inline = Callable[[Any, Sequence[Recorded]], None]
@@ -104,6 +106,8 @@ class Log:
         if not facts:
             return []
         encoded = list(map(stored, facts))
+        asked = any(issubclass(kind, self._inline_types) for kind in set(map(type, facts)))
+        inline = self._inline if asked else None
         who = actor or self.actor
         if self.room.was_tight():
             with self._lock:
@@ -127,14 +131,12 @@ class Log:
                 db.execute(INSERT_COMMIT, (first, last, at, previous, link(previous, first, last, at, rows)))
                 if key is not None:
                     db.execute(INSERT_COMMAND, (key, first, last, request_hash(encoded), at))
-                if self._inline is not None:
-                    seen = [
+                if inline is not None:
+                    inline(db, [
                         Recorded(row[0], at, who, row[3], fact, causation, correlation)
                         for row, fact in zip(rows, facts, strict=True)
                         if isinstance(fact, self._inline_types)
-                    ]
-                    if seen:
-                        self._inline(db, seen)
+                    ])
                 return list(range(first, last + 1))
 
         # random: two writers that met once should not meet again
@@ -224,8 +226,7 @@ class Log:
         sql = f"SELECT {COLUMNS} FROM event WHERE seq > ?{where} ORDER BY seq LIMIT {page}"
         while True:
             rows = self.reader.execute(sql, (after, *values)).fetchall()
-            for row in rows:
-                yield recorded(row)
+            yield from unpack(rows)
             if len(rows) < page:
                 return
             after = rows[-1][0]
@@ -243,16 +244,20 @@ class Log:
         while after < end:
             upper = min(after + window, end)
             rows = self.reader.execute(sql, (*names, after, upper)).fetchall()
-            for row in rows:
-                yield recorded(row)
-            after = upper
+            yield from unpack(rows)
+            after = upper if rows else self.before_next(upper)
             if len(rows) < page:
                 window = min(2 * window, LARGEST_WINDOW)
+
+    def before_next(self, seq: int) -> int:
+        """The position just before the next fact: `seq` itself, but where a damaged log has a hole."""
+        (found,) = self.reader.execute("SELECT MIN(seq) FROM event WHERE seq > ?", (seq,)).fetchone()
+        return seq if found is None else int(found) - 1
 
     def get(self, seq: int) -> Recorded | None:
         """One fact."""
         row = self.reader.execute(f"SELECT {COLUMNS} FROM event WHERE seq = ?", (seq,)).fetchone()
-        return recorded(row) if row else None
+        return next(unpack([row])) if row else None
 
     def newest(
         self, cls: type[Event], *, stream: str | None = None, to: int | None = None
@@ -276,7 +281,7 @@ class Log:
             where += " AND seq <= ?"
             values.append(to)
         sql = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq DESC LIMIT ?"
-        return [recorded(row) for row in reversed(self.reader.execute(sql, (*values, n)).fetchall())]
+        return list(unpack(reversed(self.reader.execute(sql, (*values, n)).fetchall())))
 
     def commit_of(self, seq: int) -> tuple[int, bytes]:
         """(last seq, chain head) of the commit that holds this fact."""
@@ -361,10 +366,11 @@ class Log:
             del self._local.connection
 
 
-def recorded(row: Sequence[Any]) -> Recorded:
-    """A stored row as a fact with its envelope."""
-    seq, at, actor, stream, name, version, causation, correlation, data = row
-    return Recorded(seq, at, actor, stream, decode(name, version, data), causation, correlation)
+def unpack(rows: Iterable[Sequence[Any]]) -> Iterator[Recorded]:
+    """Stored rows as facts with their envelopes."""
+    decoders = _DECODERS
+    for seq, at, actor, stream, name, version, causation, correlation, data in rows:
+        yield Recorded(seq, at, actor, stream, decoders[name, version](data), causation, correlation)
 
 
 def request_hash(encoded: list[tuple[str, str, int, str]]) -> bytes:

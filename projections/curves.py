@@ -7,6 +7,8 @@ transaction (`db.rollups`), so a chart never lags behind the log and never scans
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +21,7 @@ METRICS = ("loss", "grad_norm", "learning_rate", SPEED, "penalty_mass")
 BASE = 64
 WHOLE = 1  # the finest level of the curve over all runs; below it the single steps are few
 LEVELS = 9  # widths 64, 256, … 4,194,304 steps
+WIDTHS: tuple[int, ...] = tuple(BASE * 4**level for level in range(LEVELS))
 
 #: n, n_nonfinite, sum, min, max, last
 Summary = tuple[int, int, float, float | None, float | None, float | None]
@@ -42,7 +45,7 @@ class Bucket:
 
 def width(level: int) -> int:
     """Steps of one bucket."""
-    return int(BASE * 4**level)
+    return WIDTHS[level]
 
 
 def values(steps: StepsCompleted, metric: str) -> list[float | int | None]:
@@ -74,19 +77,25 @@ def columns(steps: StepsCompleted) -> dict[str, list[float | int | None]]:
 
 def _rows(steps: StepsCompleted, metric: str, column: Sequence[float | int | None]) -> list[Partial]:
     rows: list[Partial] = []
-    first, n = steps.first_global_step, len(column)
-    known: dict[tuple[int, int], Summary | None] = {}  # at most levels all steps lie in one bucket
-    for level in range(LEVELS):
-        size, start = width(level), 0
+    first, n, run, attempt = steps.first_global_step, len(column), steps.run, steps.attempt
+    last = first + n - 1
+    known: dict[tuple[int, int], Summary | None] = {}  # a cut is one of several levels
+    for level, size in enumerate(WIDTHS):
+        if first // size == last // size:  # all steps lie in one bucket, and so on every level above
+            if (whole := summary(column)) is not None:
+                rows += [
+                    (metric, above, first // WIDTHS[above], run, attempt, *whole, last)
+                    for above in range(level, LEVELS)
+                ]
+            break
+        start = 0
         while start < n:
             bucket = (first + start) // size
             end = min(n, (bucket + 1) * size - first)
             if (start, end) not in known:
                 known[start, end] = summary(column[start:end])
             if (found := known[start, end]) is not None:
-                rows.append(
-                    (metric, level, bucket, steps.run, steps.attempt, *found, first + end - 1)
-                )
+                rows.append((metric, level, bucket, run, attempt, *found, first + end - 1))
             start = end
     return rows
 
@@ -133,6 +142,21 @@ def follow(before: Strand | None, seq: int, steps: StepsCompleted) -> Strand:
 def whole(rows: Iterable[Partial], turn: int) -> list[tuple[Any, ...]]:
     """What the same steps add to the curve of all runs: a row is like theirs, `turn` for run and attempt."""
     return [(*row[:3], turn, *row[5:]) for row in rows if row[1] >= WHOLE]
+
+
+def merged(live: Sequence[Any] | None, parts: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    """What a row holds (n to last_step) after these parts, added one by one: its sum has SQLite's bits.
+
+    `live`: what it holds before, None: there is no such row.
+    """
+    if live is None and len(parts) == 1:
+        return tuple(parts[0])
+    columns = list(zip(*([live, *parts] if live else parts), strict=True))
+    if None in columns[3]:  # some hold no finite value
+        columns[3:6] = [tuple(v for v in some if v is not None) or (None,) for some in columns[3:6]]
+    n, nonfinite, sums, lows, highs, lasts, steps = columns
+    # `sum` need not add plainly, from left to right (from Python 3.12 on it does not)
+    return sum(n), sum(nonfinite), reduce(add, sums), min(lows), max(highs), lasts[-1], steps[-1]
 
 
 def level_for(first_step: int, last_step: int, points: int) -> int | None:

@@ -123,6 +123,20 @@ def plain(value: Any) -> Any:
     return value
 
 
+def _unmapped(value: Any) -> Any:
+    if isinstance(value, Map):
+        return {str(key): item for key, item in value.items()}
+    raise NotImplementedError(f"a state holds a {type(value).__name__}")
+
+
+_CANONICAL = msgspec.json.Encoder(enc_hook=_unmapped, order="deterministic")
+
+
+def canonical(state: Any) -> bytes:
+    """A fold's state as JSON: the text of `plain`, many times as quickly."""
+    return _CANONICAL.encode(state)
+
+
 def digest(state: Any) -> bytes:
     """SHA-256 of a fold's state in canonical JSON."""
-    return sha256(msgspec.json.encode(plain(state))).digest()
+    return sha256(canonical(state)).digest()

@@ -135,7 +135,8 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
         case AttemptStarted(run=run):
             return _set(state, run, attempt=state.runs[run].attempt + 1)
         case PhaseEntered(run=str(run), phase=phase) if run in state.runs and phase in PHASES:
-            return _set(state, run, phase=max(state.runs[run].phase, PHASES.index(phase)))
+            reached = PHASES.index(phase)  # nearly always one that it has been in before
+            return _set(state, run, phase=reached) if reached > state.runs[run].phase else state
         case ProcessCrashed(run=str(run), category="disk_full") if run in state.runs:
             return _set(state, run, phase=0)  # no fault of the file: no try
         case ProcessCrashed(run=str(run)) as e if run in state.runs and e.category not in INCURABLE:
@@ -214,15 +215,17 @@ def _rolled_back(state: Runs, e: TrainingRolledBack) -> Runs:
 def _validated(state: Runs, e: ValidationMeasured, seq: int) -> Runs:
     measured, known = Validation(seq, e.step, e.global_step, e.loss, e.train_loss), state.runs[e.run]
     judged_by, finite = "holdout" if known.fixed_set is None else "fixed", math.isfinite(e.loss)
-    if e.kind == judged_by and finite and (known.best is None or e.loss < known.best.loss):
-        state = _set(state, e.run, best=Best(e.step, e.global_step, e.loss, e.kind))
+    best = known.best
+    if e.kind == judged_by and finite and (best is None or e.loss < best.loss):
+        best = Best(e.step, e.global_step, e.loss, e.kind)
     if e.kind == "fixed":
-        return _set(state, e.run, fixed=measured)
+        return _set(state, e.run, best=best, fixed=measured)
     # what was measured further on belongs to steps that are being done again
     before = tuple(validation for validation in known.validations if validation.step < e.step)
     return _set(
         state,
         e.run,
+        best=best,
         validations=(*before[-3:], measured),
         first_validation=known.first_validation or measured,
         lowest=e.loss if finite and (known.lowest is None or e.loss < known.lowest) else known.lowest,

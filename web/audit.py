@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from events.codec import TYPES
-from events.log import COLUMNS, Log, recorded
+from events.log import COLUMNS, Log, unpack
 from events.search import Query, count, facts, find
 from events.types import Recorded
 from projections.fold import NUMERIC, State
@@ -188,4 +188,4 @@ def around(log: Log, fact: Recorded) -> Around:
     caused = log.reader.execute(
         f"SELECT {COLUMNS} FROM event WHERE causation = ? ORDER BY seq LIMIT ?", (fact.seq, PAGE)
     ).fetchall()
-    return Around(before[0] if before else None, behind[0] if behind else None, [recorded(r) for r in caused])
+    return Around(before[0] if before else None, behind[0] if behind else None, list(unpack(caused)))

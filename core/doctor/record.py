@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from core.aside import Progress
 from core.doctor.anchors import of_backups, of_versions
 from core.inspection import inspect, with_remedy
 from core.logbook import state_at
-from core.rebuilding import Difference, Progress, compare, compare_curves
+from core.rebuilding import Difference, compare, compare_curves
 from db.engine import damage
 from db.migrate import missing
 from db.workspace import Workspace
@@ -55,7 +56,7 @@ def examine(
 def _fold(log: Log) -> State | str:
     """The state, or why there is none: a changed fact may be one that no state allows."""
     try:
-        return state_at(log)
+        return state_at(log, log.head())  # from the first fact
     except Exception as error:  # every one is told as a problem
         return f"{type(error).__name__}: {error}"
 

@@ -87,8 +87,23 @@ def test_a_planted_difference_in_the_curves_is_named_and_mended(told: Service, d
     assert [] == rebuild(told.log)
 
 
+@pytest.mark.parametrize("size", [1, 3, 7])
+def test_sums_are_the_same_bits_however_many_are_merged_at_once(
+    told: Service, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr("core.aside.FACTS_AT_ONCE", size)
+    monkeypatch.setattr("core.aside.ROWS_AT_ONCE", size)
+    whole = rollup_rows(told)
+
+    assert [] == rebuild(told.log)
+    with told.log.transaction() as db:
+        db.execute("UPDATE history SET sum = sum + 1e-9 WHERE metric = 'tokens_per_sec' AND lvl = 8")
+    assert ["history/tokens_per_sec/8/0"] == [d.path.rpartition("/")[0] for d in rebuild(told.log)]
+    assert whole == rollup_rows(told)
+
+
 def test_steps_that_come_while_it_folds_are_in(told: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.rebuilding.STRIDE", 20)
+    monkeypatch.setattr("core.aside.STRIDE", 20)
     with told.log.transaction() as db:
         db.execute("DELETE FROM history WHERE bucket = 0")
     said, first = [], 200

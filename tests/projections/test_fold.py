@@ -3,10 +3,11 @@
 import ast
 from pathlib import Path
 
+import msgspec
 from msgspec.structs import replace
 
 from events.codec import TYPES
-from projections.fold import EMPTY, NUMERIC, PROJECTIONS, READERS, Follower, digest, fold, plain
+from projections.fold import EMPTY, NUMERIC, PROJECTIONS, READERS, Follower, canonical, digest, fold, plain
 from tests.projections.story import rich
 
 FACTS = rich().recorded
@@ -45,6 +46,14 @@ def test_the_same_facts_give_the_same_state_and_the_same_digest() -> None:
     for name in PROJECTIONS:
         assert getattr(one, name) == getattr(other, name)
         assert digest(getattr(one, name)) == digest(getattr(other, name))
+
+
+def test_the_canonical_text_is_that_of_the_plain_values() -> None:
+    state = fold(FACTS)
+
+    for name in PROJECTIONS:
+        part = getattr(state, name)
+        assert msgspec.json.encode(plain(part)) == canonical(part)
 
 
 def test_every_fold_changes_its_digest_somewhere_in_the_story() -> None:
