@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from events.codec import TYPES
-from events.log import COLUMNS, Log, unpack
+from events.log import Log
+from events.reading import COLUMNS, unpack
 from events.search import Query, count, facts, find
 from events.types import Recorded
 from projections.fold import NUMERIC, State
