@@ -49,7 +49,7 @@ class Aside:
     def compare(self, tell: Progress) -> dict[str, list[Differing]]:
         """Fold all there is; then each table with what differs in it, of one instant."""
         while self.seq < (head := self._log.head()):
-            self.fold(min(self.seq + STRIDE, head))
+            self.fold(min(self._log.before_next(self.seq) + STRIDE, head))
             tell(self.seq, head)
         reader = self._log.reader
         reader.execute("BEGIN")  # what was live and what it was made of

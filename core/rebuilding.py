@@ -1,6 +1,7 @@
 """Rebuilding: fold everything again from the log, compare it with what was live, replace it."""
 
 import contextlib
+import time
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -9,7 +10,7 @@ import msgspec
 
 from core import kept
 from core.aside import Aside, Differing, Progress
-from core.logbook import backfill
+from core.logbook import backfill, state_at
 from events.log import Log
 from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, canonical, fold
 
@@ -23,6 +24,7 @@ WRITE_STATE = (
 
 DIFFERENCES = 1_000  # told of each table; all of them are mended
 ROWS_A_WRITE = 250  # mended in one transaction: no append waits for longer
+BETWEEN_WRITES = 0.01  # seconds; SQLite has no queue: without a pause those who wait would hardly get a turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +51,20 @@ def keep(log: Log, state: State) -> None:
 
 
 def compare(log: Log) -> list[Difference]:
-    """The noted states against a fold from the first fact."""
-    return _compare(log)[0]
+    """The noted states, and the one that a fold may begin with, against a fold from the first fact."""
+    return _compare(log)[0] + _compare_kept(log)
+
+
+def _compare_kept(log: Log) -> list[Difference]:
+    begun = kept.kept(log)
+    folded = state_at(log, begun.seq)
+    found = []
+    for name in PROJECTIONS:
+        one, other = (canonical(getattr(state, name)) for state in (begun, folded))
+        if one != other:
+            place, was, should = first_difference(msgspec.json.decode(one), msgspec.json.decode(other), name)
+            found.append(Difference(name, begun.seq, place, was, should))
+    return found
 
 
 def _compare(log: Log) -> tuple[list[Difference], State]:
@@ -88,13 +102,15 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     while backfill(log):
         continue  # an older log's history, which is no difference
     found, state = _compare(log)
+    found += _compare_kept(log)
     with contextlib.closing(Aside(log)) as aside:
         wrong = aside.compare(tell)
         found += _told(aside, wrong)
         for name, differing in wrong.items():
             for start in range(0, len(differing), ROWS_A_WRITE):
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
-    kept.forget(log)  # where a fold begins was not compared
+                time.sleep(BETWEEN_WRITES)
+    kept.forget(log)
     keep(log, fold(log.read(state.seq, types=FOLDED), state))
     return found
 

@@ -106,6 +106,8 @@ class Log:
         if not facts:
             return []
         encoded = list(map(stored, facts))
+        asked = any(issubclass(kind, self._inline_types) for kind in set(map(type, facts)))
+        inline = self._inline if asked else None
         who = actor or self.actor
         if self.room.was_tight():
             with self._lock:
@@ -129,14 +131,12 @@ class Log:
                 db.execute(INSERT_COMMIT, (first, last, at, previous, link(previous, first, last, at, rows)))
                 if key is not None:
                     db.execute(INSERT_COMMAND, (key, first, last, request_hash(encoded), at))
-                if self._inline is not None:
-                    seen = [
+                if inline is not None:
+                    inline(db, [
                         Recorded(row[0], at, who, row[3], fact, causation, correlation)
                         for row, fact in zip(rows, facts, strict=True)
                         if isinstance(fact, self._inline_types)
-                    ]
-                    if seen:
-                        self._inline(db, seen)
+                    ])
                 return list(range(first, last + 1))
 
         # random: two writers that met once should not meet again
@@ -245,9 +245,14 @@ class Log:
             upper = min(after + window, end)
             rows = self.reader.execute(sql, (*names, after, upper)).fetchall()
             yield from unpack(rows)
-            after = upper
+            after = upper if rows else self.before_next(upper)
             if len(rows) < page:
                 window = min(2 * window, LARGEST_WINDOW)
+
+    def before_next(self, seq: int) -> int:
+        """The position just before the next fact: `seq` itself, but where a damaged log has a hole."""
+        (found,) = self.reader.execute("SELECT MIN(seq) FROM event WHERE seq > ?", (seq,)).fetchone()
+        return seq if found is None else int(found) - 1
 
     def get(self, seq: int) -> Recorded | None:
         """One fact."""

@@ -6,6 +6,7 @@ import msgspec
 
 from events.codec import encode
 from events.types import Event, Recorded, StepsCompleted
+from projections import lineage
 from projections.crashes import Crash
 from projections.fold import State
 from projections.queue import PRIORITIES, Entry
@@ -94,10 +95,13 @@ def versions(state: State) -> list[dict[str, Any]]:
 
 
 def version_tree(state: State, one: Version) -> dict[str, Any]:
-    """Where a version stands in history: `ancestors` (parent first) and `children`, as ids."""
+    """Where a version stands in history: `ancestors` (parent first) and `children`, as ids, and what it is
+    made of: files, rows, settings and order of every run of its line.
+    """
     return {
         "ancestors": list(state.versions.ancestors(one.id)[1:]),
         "children": list(state.versions.children(one.id)),
+        "made_of": lineage.made_of(state, one.id),
     }
 
 

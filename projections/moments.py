@@ -69,7 +69,7 @@ def processes(state: State, at: int) -> dict[str, dict[str, Any]]:
 def status_document(moment: Moment) -> dict[str, Any]:
     """The status document as of then; memory, disk and GPU were not measured into any fold."""
     beats = processes(moment.state, moment.at)
-    return status.document(moment.state, moment.steps, beats, {}, moment.at) | {"seq": moment.seq}
+    return status.document(moment.state, moment.steps, beats, {}, moment.at, moment.seq)
 
 
 def document(moment: Moment) -> dict[str, Any]:

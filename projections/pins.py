@@ -19,7 +19,10 @@ from projections.moments import STEPS_READ, Moment, status_document
 STATUS = "status"  # made of all folds and of steps
 NAMES = (*PROJECTIONS, STATUS)
 MOST = 2000  # facts that one search looks at, unless told otherwise
-SPAN = 256  # positions looked at together where a value is made of steps
+SPANS = (8, 256)  # positions of which a status is made together: at first, and at most
+#: What of the status is made of steps alone, and of steps or the position as well; the rest is of folds.
+OF_STEPS = ("loss", "learning_rate", "grad_norm", "tokens_per_sec")
+OF_BOTH = ("", "seq", "timestamp", "current_step", "run", "eta_seconds")
 SMALL = 64  # a mapping up to this size is compared by its values
 
 
@@ -75,7 +78,9 @@ def pin(path: str) -> Pin:
     if name not in NAMES:
         raise NoSuchValue(f"{path!r}: a value begins with one of {', '.join(NAMES)}")
     if name == STATUS:
-        return Pin(path, name, inner, (*FOLDED, StepsCompleted))
+        key = inner.partition(".")[0]
+        folded = () if key in OF_STEPS else FOLDED
+        return Pin(path, name, inner, (*folded, StepsCompleted) if key in OF_STEPS + OF_BOTH else folded)
     return Pin(path, name, inner, tuple(cls for cls, of in READERS.items() if name in dict(of)))
 
 
@@ -171,13 +176,14 @@ def _of_status(pinned: Pin, moment: Moment) -> Callable[[Recorded], Any]:
 
 def last_change(pinned: Pin, known: Known, seq: int, most: int = MOST) -> tuple[Change | None, int]:
     """The newest change of the value up to `seq`, and how far back was looked: 0 is the beginning."""
-    state, looked = known.state(seq), 0
+    state, looked, span = known.state(seq), 0, SPANS[0]
     while seq > 0 and looked < most:
         station = known.before(seq - 1)
         if _untouched(pinned, station, state):
             seq, state = station.seq, station
             continue
-        low = max(station.seq, seq - SPAN) if pinned.projection == STATUS else station.seq
+        low = max(station.seq, seq - span) if pinned.projection == STATUS else station.seq
+        span = min(2 * span, SPANS[1])
         begin, facts = _moment(pinned, known, low), list(known.read(low, seq, pinned.types))
         found = list(changes(pinned, begin, facts))
         if found:

@@ -19,7 +19,7 @@ from events.types import (
     TrainingStopped,
     ValidationMeasured,
 )
-from projections import checks, documents
+from projections import checks, documents, lineage
 from projections.crashes import crash
 from projections.fold import State
 from projections.run import Run
@@ -169,4 +169,5 @@ def file_report(state: State, sha256: str) -> dict[str, Any] | None:
         ],
         "runs": [{"id": run.id, "state": run.state, "started_at": iso(run.started_at)} for run in runs],
         "versions": [v.id for v in made if v.file_sha256 == sha256 and v.kind == "run"],
+        "held_by": lineage.holding(state, sha256),
     }  # fmt: skip

@@ -28,11 +28,13 @@ def document(
     heartbeats: Heartbeats,
     sample: Mapping[str, Any],
     now: int,
+    head: int = 0,
 ) -> dict[str, Any]:
     """The status document of CONTRACT.
 
     `steps`: the newest StepsCompleted facts, oldest first (≤ 64 are plenty).
     `heartbeats`: role → {pid, phase, at}. `sample`: {gpu, ram, disk} as last measured. `now`: µs.
+    `head`: where the log ends, for it may end with a fact that no fold reads.
     """
     run = state.run.current
     latest = state.run.runs[state.run.latest] if state.run.latest else None
@@ -46,7 +48,7 @@ def document(
     target = run.global_step - run.step + run.steps_planned if run else None
     return {
         "status": status,
-        "seq": max(state.seq, steps[-1].seq if steps else 0),
+        "seq": max(head, state.seq, steps[-1].seq if steps else 0),
         "timestamp": iso(now),
         "model_name": state.workspace.created.model_name if state.workspace.created else None,
         "current_version": state.versions.current,

@@ -17,6 +17,7 @@ COUNTED = 10_000
 STRETCH = 5_000  # facts looked at by one search
 TEXT_STRETCH = 1_000  # payloads read by one search
 LONGEST_TEXT = 200
+CAUSES = 12  # steps back from a fact to what led to it
 PIECE = 500  # facts exported at a time
 NUMERIC_NAMES = tuple(cls.__name__ for cls in NUMERIC)
 EVENT_NAMES = tuple(sorted(TYPES))
@@ -143,6 +144,17 @@ def _bounds(log: Log, wanted: Filter) -> tuple[int, int]:
     if wanted.until is not None:
         high = min(high, log.seq_at(wanted.until))
     return low, high
+
+
+def causes(log: Log, fact: Recorded) -> list[Recorded]:
+    """What led to a fact, the nearest cause first, as far as the log says and `CAUSES` steps back."""
+    found: list[Recorded] = []
+    cause = fact.causation
+    while cause is not None and len(found) < CAUSES and (led := log.get(cause)) is not None:
+        found.append(led)
+        # a cause lies before its effect; anything else is no log of ours, and no reason to go in a circle
+        cause = led.causation if led.causation is not None and led.causation < led.seq else None
+    return found
 
 
 @dataclass(frozen=True, slots=True)

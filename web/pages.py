@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from events.types import Recorded
 from projections import documents
 from projections.status import iso
-from web import assets, audit, live, plots, views
+from web import assets, audit, live, plots, replay, views
 from web.forms import number
 from web.hub import VIEWERS, EventStream
 from web.monitor import Monitor, monitor
@@ -147,10 +147,10 @@ async def event(request: Request) -> Response:
     def work(of: Monitor) -> str:
         fact = _fact(of, request.path_params["seq"])
         now, near = of.present.look(), audit.around(of.log, fact)
-        cause = of.log.get(fact.causation) if fact.causation else None
         values = {
             "fact": fact, "line": line(fact, now.state), "payload": msgspec.to_builtins(fact.event),
-            "near": near, "cause": line(cause, now.state) if cause else None,
+            "near": near, "causes": [line(cause, now.state) for cause in audit.causes(of.log, fact)],
+            "changed": replay.changed(of, fact.seq),
             "effects": [line(effect, now.state) for effect in near.effects], "iso": iso(fact.at),
             "version": type(fact.event).VERSION, "steps": documents.steps(fact.event), "channel": "",
             "notice": "",
@@ -167,7 +167,8 @@ async def event_json(request: Request) -> Response:
         fact = _fact(of, request.path_params["seq"])
         near = audit.around(of.log, fact)
         more = {"previous": near.previous, "next": near.next, "effects": [e.seq for e in near.effects]}
-        return documents.event(fact) | more
+        more["causes"] = [cause.seq for cause in audit.causes(of.log, fact)]
+        return documents.event(fact) | more | {"changed": replay.changed(of, fact.seq, whole=True)["changes"]}
 
     return json(await of.run(work))
 

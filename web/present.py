@@ -83,7 +83,7 @@ class Present:
             beats = self.log.heartbeats()
             now = now_us()
             sample = _sample(beats)
-            document = status.document(state, steps, beats, sample, now)
+            document = status.document(state, steps, beats, sample, now, head)
             newest, usage = steps[-1] if steps else None, sample.get("usage") or {}
             notable, asked = self._newest(state.seq), self._requests(state)
             return Now(state, document, newest, notable, asked, usage, head, now)

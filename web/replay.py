@@ -22,6 +22,8 @@ from web.words import compact
 
 CHANGES_SHOWN = 200
 VALUE_SHOWN = 160  # characters
+#: What every fact changes.
+EVER = ("status.seq", "status.timestamp")
 PARTS_SHOWN = 100  # of a pinned value
 LONGEST_PATH = 500  # characters
 FARTHEST = 5_000  # facts between two moments: who set a value is found by folding each of them again
@@ -54,6 +56,13 @@ def _shown(found: dict[str, Any]) -> dict[str, Any]:
             for change in changes[:CHANGES_SHOWN]
         ],
     }  # fmt: skip
+
+
+def changed(of: Monitor, seq: int, *, whole: bool = False) -> dict[str, Any]:
+    """What a fact changed: the state just before and just after it. `whole`: nothing is cut."""
+    found = moments.difference(of.past.moment(seq - 1), of.past.moment(seq), of.past.between(seq - 1, seq))
+    found["changes"] = [change for change in found["changes"] if change["path"] not in EVER]
+    return found if whole else _shown(found)
 
 
 def _short(value: Any) -> str | None:

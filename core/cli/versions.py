@@ -81,7 +81,18 @@ def show_version(version: IdArgument, workspace: WorkspaceOption = None, as_json
         "manifest_sha256": meant.manifest_sha256,
         "manifest": _manifest(place, meant),
     }
-    show(document, as_json, lambda d: "\n".join(f"{k:<16} {_plain(d[k])}" for k in d if k != "manifest"))
+    show(document, as_json, _told)
+
+
+def _told(document: dict[str, Any]) -> str:
+    lines = [f"{key:<16} {_plain(document[key])}" for key in document if key not in ("manifest", "made_of")]
+    lines += [
+        f"{'made of' if n == 0 else '':<16} {part['file']}: {part['rows']} rows, {part['epochs']} epochs, "
+        f"behind step {part['begin_step']}, run {part['run']}, plan {part['plan_sha256'][:12]}, "
+        f"settings {part['config_sha256'][:12]} → {part['version'] or 'no version; its steps stayed'}"
+        for n, part in enumerate(document["made_of"])
+    ]
+    return "\n".join(lines)
 
 
 def _plain(value: Any) -> str:

@@ -21,11 +21,12 @@ UNCHANGED_SECONDS = 30.0
 
 def document(service: Service) -> dict[str, Any]:
     """The status at this moment."""
-    state = service.state()
+    head, state = service.log.head(), service.state()
     heartbeats = service.log.heartbeats()
     sample = heartbeats.get("daemon", {}).get("sample")
     steps = newest_steps(service.log)
-    return status.document(state, steps, heartbeats, json.loads(sample) if sample else {}, now_us())
+    measured = json.loads(sample) if sample else {}
+    return status.document(state, steps, heartbeats, measured, now_us(), head)
 
 
 class StatusFile:

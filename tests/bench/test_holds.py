@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from core.jobs.table import BETWEEN_SLICES
 from core.logbook import FACTS_A_SLICE, backfill, keep_curves
 from core.rebuilding import rebuild
 from db.workspace import Workspace
@@ -115,7 +116,7 @@ def test_folding_an_older_log_holds_nobody_up(path: Path) -> None:
     log.cpu.clear()
     with others(path, waits):
         while backfill(log):
-            time.sleep(0.005)
+            time.sleep(BETWEEN_SLICES)
     show(f"{FACTS_A_SLICE} facts of {STEPS:,} steps", log, waits)
 
     assert [] == rebuild(log)

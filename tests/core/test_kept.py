@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from core import kept
 from core.jobs.service import Service
 from core.jobs.snapshots import Snapshots
 from core.logbook import follow, open_log, state_at
-from core.rebuilding import rebuild
+from core.rebuilding import compare, rebuild
 from db.workspace import Workspace
 from events.log import Log
 from events.types import PauseRequested, ResumeRequested, ValidationMeasured
@@ -107,6 +108,17 @@ def test_the_state_of_another_log_is_passed_over(told: Service, path: Path, tmp_
         assert fold(other.read(types=FOLDED)) == state_at(other)
     finally:
         other.close()
+
+
+def test_another_state_that_would_be_begun_with_is_found(told: Service, path: Path) -> None:
+    state = kept.kept(told.log)
+    mode = "paused" if state.control.mode != "paused" else "running"
+    kept.keep(told.log, replace(state, control=replace(state.control, mode=mode)))
+
+    found = compare(told.log)
+    assert [("control", "control.mode", mode)] == [(f.projection, f.path, f.live) for f in found]
+    assert found == rebuild(told.log)
+    assert [] == compare(told.log)
 
 
 def test_a_rebuild_forgets_it(told: Service, path: Path) -> None:

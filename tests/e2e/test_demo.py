@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from events.types import StepsCompleted, ValidationMeasured
+from events.types import BackupVerified, StepsCompleted, ValidationMeasured
 from tests.e2e.recorder import Recorder, differences
 from tests.e2e.stage import Stage, wait
 
@@ -121,7 +121,7 @@ def test_fifty_moments_of_a_demo_show_again_what_was_seen_at_them(
     tmp_path: Path, evertrain: Callable[..., Any]
 ) -> None:
     stage = Stage(tmp_path / "demo-workspace")
-    process = stage.serve("--until-idle", command="demo")
+    stage.serve(command="demo")
     try:
         with Recorder(stage.root, stage.port) as recorder:
             wait(stage.workspace.log.exists, 100, "a log")
@@ -133,7 +133,8 @@ def test_fifty_moments_of_a_demo_show_again_what_was_seen_at_them(
             found: list[int] = []
             wait(lambda: found.extend(filter(None, [stage.pid("trainer")])) or found, 100, "a trainer")
             os.kill(found[0], signal.SIGKILL)
-            assert 0 == process.wait(900)
+            stage.wait_for(lambda s: len(s.versions.order) == 2, "two versions", 600)
+            stage.wait_for_fact(BackupVerified, timeout=200)
     finally:
         stage.kill_all()
     differing = differences(stage.workspace, recorder.seen, FIFTY)

@@ -176,6 +176,20 @@ def test_two_facts_that_changed_places_are_found(damaged: Callable[..., Any]) ->
     assert {"changed"} == kinds(damaged(*swap))
 
 
+def test_a_fact_that_is_far_behind_the_others_is_reached_at_once(damaged: Callable[..., Any]) -> None:
+    """One flipped bit of a position makes a hole that nobody may walk through step by step."""
+    connection = damaged(("UPDATE event SET seq = seq | (1 << 60) WHERE seq = 9", ()))
+    (path,) = (row[2] for row in connection.execute("PRAGMA database_list"))
+    log = Log(Path(path), "test")
+    types = (PauseRequested, FilePlaced, StepsCompleted)
+    seqs = [recorded.seq for recorded in log.read(types=types)]
+
+    assert {"missing", "changed", "unchained"} == kinds(connection)
+    assert [recorded.seq for recorded in log.read() if isinstance(recorded.event, types)] == seqs
+    assert log.head() == 9 | (1 << 60)
+    log.close()
+
+
 def test_a_fact_that_no_commit_holds_is_found(damaged: Callable[..., Any]) -> None:
     copy = f"INSERT INTO event SELECT 1000, {', '.join(FIELDS[1:])} FROM event WHERE seq = 1"
 

@@ -9,9 +9,18 @@ import msgspec
 import pytest
 from starlette.testclient import TestClient
 
-from events.types import AlertRaised, PauseRequested, Recorded, ResumeRequested, StepsCompleted
+from events.types import (
+    AlertRaised,
+    PauseRequested,
+    Recorded,
+    ResourcesSampled,
+    ResumeRequested,
+    ServicePaused,
+    StepsCompleted,
+)
 from projections import documents
 from projections.fold import NUMERIC, fold
+from tests.facts import specimen
 from tests.web.story import Story, sha
 from web import audit
 from web.app import create_app
@@ -240,3 +249,25 @@ def test_a_fact_of_many_steps_is_shown_step_by_step(long: Story, looking: TestCl
     for step in steps:
         assert f'<td class="num">{step["global_step"]}</td>' in page
     assert "Step by step" not in looking.get("/events/1").text
+
+
+def test_an_event_shows_what_led_to_it_what_it_changed_and_what_it_led_to(
+    story: Story, client: TestClient
+) -> None:
+    (asked,) = story.log.append(PauseRequested())
+    (answered,) = story.log.append(ServicePaused(request=asked), causation=asked)
+    (told,) = story.log.append(AlertRaised(severity="info", type="x", detail="y"), causation=answered)
+    page = client.get(f"/events/{told}").text
+    middle = client.get(f"/events/{answered}").text
+    found = client.get(f"/events/{told}.json").json()
+
+    assert [answered, asked] == found["causes"]
+    assert ["health.alerts.x"] == [c["path"] for c in found["changed"] if c["path"].startswith("health")]
+    led = page[page.index('id="h-causes"') : page.index('id="h-effects"')]
+    assert led.index(f'href="/events/{answered}"') < led.index(f'href="/events/{asked}"')
+    assert f"/replay?at={told}&amp;pin=health.alerts.x" in page
+    assert f'href="/events/{told}"' in middle[middle.index('id="h-effects"') :]
+    assert "&#34;running&#34;" in middle and "&#34;paused&#34;" in middle
+    assert "<code>status.loss</code>" in client.get(f"/events/{story.steps(1, 2)}").text
+    sampled = story.tell(specimen(ResourcesSampled))
+    assert "No value of any projection" in client.get(f"/events/{sampled}").text

@@ -19,6 +19,7 @@ from events.types import (
 )
 from projections import reports
 from projections.fold import FOLDED, State, fold
+from tests.facts import specimen
 from tests.web.shelves import Shelves, failed, rich
 from tests.web.story import Story, sha
 from web.charts import Point, standing
@@ -206,3 +207,34 @@ def test_the_twin_of_an_older_page_of_runs_is_that_page(tmp_path: Any, look: Any
 
 def test_a_page_number_that_is_none_is_refused(client: TestClient) -> None:
     assert [400, 400] == [client.get(f"/runs?before={bad}").status_code for bad in ("x", "9" * 20)]
+
+
+def test_a_version_names_all_it_is_made_of_and_a_file_all_that_hold_it(
+    story: Story, client: TestClient
+) -> None:
+    story.trained("a.jsonl", "v0001", "r1", 100)
+    story.waits("b.jsonl")
+    story.starts("b.jsonl", "r2", 100, 100, "v0001")
+    story.steps(1, 30, "r2", 100)
+    story.tell(specimen(TrainingSkipped, run="r2", sha256=sha("b.jsonl"), step=30, global_step=130))
+    story.trained("c.jsonl", "v0002", "r3", 10, 130, "v0001")
+    story.trained("d.jsonl", "v0003", "r4", 10, 100, "v0001")  # after a return: b's steps are not in it
+    names = ("v0001", "v0002", "v0003")
+    made = {name: client.get(f"/versions/{name}.json").json()["made_of"] for name in names}
+    held = {
+        file: client.get(f"/files/{sha(file)}.json").json()["held_by"]
+        for file in ("a.jsonl", "b.jsonl", "c.jsonl", "d.jsonl")
+    }
+    page = client.get("/versions/v0002").text
+
+    assert [["a.jsonl"], ["a.jsonl", "b.jsonl", "c.jsonl"], ["a.jsonl", "d.jsonl"]] == [
+        [part["file"] for part in made[name]] for name in names
+    ]
+    assert ["v0001", None, "v0002"] == [part["version"] for part in made["v0002"]]
+    assert [0, 100, 130] == [part["begin_step"] for part in made["v0002"]]
+    assert {
+        "a.jsonl": ["v0003", "v0002", "v0001"], "b.jsonl": ["v0002"], "c.jsonl": ["v0002"],
+        "d.jsonl": ["v0003"],
+    } == held  # fmt: skip
+    assert "no version; its steps stayed" in page and sha("plan")[:12] in page
+    assert 'href="/versions/v0002">v0002</a>' in client.get(f"/files/{sha('b.jsonl')}").text

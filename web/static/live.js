@@ -138,6 +138,33 @@
     });
   }
 
+  // Steps marked with the mouse on the large chart are looked at closer: the same address as the form below it.
+  addEventListener("pointerdown", (down) => {
+    const chart = down.pointerType === "mouse" && down.button === 0 && down.target.closest && down.target.closest(".chart[data-first] svg");
+    if (!chart || !document.querySelector(".zoom form")) return;
+    const figure = chart.closest("figure"), box = chart.getBoundingClientRect();
+    const first = Number(figure.dataset.first), last = Number(figure.dataset.last);
+    const share = (event) => Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+    const marked = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    marked.setAttribute("class", "marked");
+    const drag = (move) => {
+      if (!marked.isConnected) chart.append(marked);
+      marked.setAttribute("d", `M${1000 * share(down)} 0H${1000 * share(move)}V300H${1000 * share(down)}Z`);
+    };
+    const end = (up) => {
+      removeEventListener("pointermove", drag);
+      marked.remove();
+      if (up.type !== "pointerup" || Math.abs(up.clientX - down.clientX) < 8) return;
+      const ends = [share(down), share(up)].sort((a, b) => a - b).map((part) => Math.round(first + part * (last - first)));
+      const form = document.querySelector(".zoom form");
+      [form.elements.from.value, form.elements.to.value] = ends;
+      form.requestSubmit();
+    };
+    down.preventDefault();
+    addEventListener("pointermove", drag);
+    for (const kind of ["pointerup", "pointercancel"]) addEventListener(kind, end, { once: true });
+  });
+
   times(document);
   const status = document.querySelector("[data-title]");
   if (status) stand(status);

@@ -62,7 +62,7 @@ class Flip:
 def other_bit(value: Any, chance: random.Random) -> Any:
     """The stored value with one bit changed: of a text's bytes (perhaps no UTF-8), an integer, a double."""
     if isinstance(value, int):
-        return value ^ (1 << chance.randrange(48))
+        return value ^ (1 << chance.randrange(63))
     if isinstance(value, float):
         (bits,) = struct.unpack("<q", struct.pack("<d", value))
         return struct.unpack("<d", struct.pack("<q", bits ^ (1 << chance.randrange(63))))[0]

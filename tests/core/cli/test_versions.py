@@ -71,6 +71,7 @@ def test_show_tells_where_a_version_stands(ask: Run) -> None:
     shown = ask("versions", "show", "v0002")
 
     assert (["v0001"], ["v0003"]) == (shown["ancestors"], shown["children"])
+    assert ["v0001", "v0002"] == [part["version"] for part in shown["made_of"]]
 
 
 def test_a_difference_has_data_metrics_and_the_layers_that_moved(ask: Run, run: Run) -> None:
