@@ -62,10 +62,10 @@ class Stretch(Trail):
         """The first and last step as of the position; (1, 0): there is none."""
         stream = None if self.run is None else f"run/{self.run}"
         self._newest = self._log.newest(StepsCompleted, stream=stream, to=self.seq)
-        if self._newest is None:
+        strand = rollups.newest_strand(self._log.reader, self.seq, self.run)
+        if self._newest is None or strand is None:  # none at all: an older log's are still being folded
             return 1, 0
         assert isinstance(self._newest.event, StepsCompleted)
-        strand = rollups.newest_strand(self._log.reader, self.seq, self.run)
         first, last = rollups.bounds_before(self._log.reader, self.run, strand[0])
         done = self._newest.event.first_global_step + self._newest.event.n - 1
         return (strand[3] if first is None else min(first, strand[3])), max(last or 0, done)

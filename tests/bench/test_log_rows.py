@@ -4,12 +4,14 @@ All on one RAM disk where there is one, in turn; facts as a run tells them, betw
 """
 
 import gc
+import json
 import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from events.types import (
     FileQueued,
     PauseRequested,
     PhaseEntered,
+    Recorded,
     StepsCompleted,
     StopRequested,
     ValidationMeasured,
@@ -232,7 +235,8 @@ def test_a_replay_beside_raw_rows_the_library_and_the_orm(folder: Path) -> None:
     def typed() -> int:
         kinds: dict[type[Event], int] = {}
         for recorded in log.read(types=FOLDED):
-            kinds[type(recorded.event)] = kinds.get(type(recorded.event), 0) + 1
+            kind = type(recorded.event)
+            kinds[kind] = kinds.get(kind, 0) + 1
         return sum(kinds.values())
 
     def objects() -> int:
@@ -272,9 +276,9 @@ def test_a_replay_beside_raw_rows_the_library_and_the_orm(folder: Path) -> None:
 
 
 def _mapper(log: Log) -> Callable[[], int] | None:
-    """The same facts through the library: its recorder's rows, its JSON transcoder, its mapper."""
+    """The same facts with their times through the library: its recorder, its JSON transcoder, its mapper."""
     try:
-        from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent
+        from eventsourcing.persistence import DatetimeAsISO, JSONTranscoder, Mapper
         from eventsourcing.sqlite import SQLiteAggregateRecorder, SQLiteDatastore
     except ImportError:
         print("\nthe `eventsourcing` library is not installed: no comparison with its mapper")
@@ -286,14 +290,21 @@ def _mapper(log: Log) -> Callable[[], int] | None:
     # a class that the library finds by its topic
     Noted = type("Noted", (DomainEvent,), {"__module__": __name__, "__qualname__": "Noted"})
     globals()["Noted"] = Noted
-    mapper: Any = Mapper(JSONTranscoder())
+    transcoder = JSONTranscoder()
+    transcoder.register(DatetimeAsISO())
+    mapper: Any = Mapper(transcoder)
     datastore = SQLiteDatastore(str(log.path.with_name("theirs")))
     recorder, story = SQLiteAggregateRecorder(datastore), uuid.uuid4()
     recorder.create_table()
-    recorder.insert_events([
-        StoredEvent(story, n, f"{__name__}:Noted", encode(recorded.event).encode())
-        for n, recorded in enumerate(log.read(types=FOLDED))
-    ])  # fmt: skip
+
+    def noted(n: int, recorded: Recorded) -> Any:
+        event = object.__new__(Noted)
+        at = datetime.fromtimestamp(recorded.at / 1e6, UTC)
+        vars(event).update(originator_id=story, originator_version=n, timestamp=at)
+        vars(event).update(json.loads(encode(recorded.event)))
+        return mapper.to_stored_event(event)
+
+    recorder.insert_events([noted(n, recorded) for n, recorded in enumerate(log.read(types=FOLDED))])
 
     def work() -> int:
         stored = recorder.select_events(story)

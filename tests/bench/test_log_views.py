@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from core.logbook import open_log
+from core import kept
+from core.logbook import open_log, state_at
 from core.rebuilding import rebuild
 from db.workspace import Workspace
 from events.log import Log
@@ -29,6 +30,7 @@ from projections import curves, moments, pins
 from projections.fold import FOLDED, Follower, State
 from projections.stations import Stations
 from tests.bench.table import tell, tell_of
+from tests.bench.test_start_up import seconds_of
 from tests.bench.years import CHUNK, Years, columns, write
 from web import audit
 from web.columns import COLUMNS
@@ -257,6 +259,16 @@ def test_bytes_of_a_step() -> None:
     tell_of("a step, 64 a fact", "<= 100 bytes", [each], unit="bytes")
 
     assert each <= 100
+
+
+def test_status_begins_at_the_kept_state(years: Years, log: Log) -> None:
+    command = ("status", "--workspace", str(years.path.parent))
+    kept.forget(log)
+    tell("status, folded from the first fact", "-", [seconds_of(*command)[1] for _ in range(2)])
+    kept.keep(log, state_at(log, log.head() - 3 * kept.FACTS // 4))
+    cpu = [seconds_of(*command)[1] for _ in range(5)]
+    tell("status, from the kept state", "<= 1.2 s", cpu, facts_since=3 * kept.FACTS // 4)
+    kept.forget(log)
 
 
 def test_everything_is_folded_again_with_progress(years: Years) -> None:

@@ -20,7 +20,7 @@ RUNS = 5
 pytestmark = pytest.mark.bench
 
 
-def _seconds(*arguments: str) -> tuple[float, float]:
+def seconds_of(*arguments: str) -> tuple[float, float]:
     """(wall, CPU) seconds of one command, as a process of its own."""
     before = os.times()
     began = time.perf_counter()
@@ -41,10 +41,10 @@ def test_commands_answer_at_once(tmp_path: Path, demo_base: Path, evertrain: Cal
     commands = {"--help": ("--help",), "status": ("status", "--workspace", str(root))}
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for arguments in commands.values():
-        _seconds(*arguments)  # warm: the first run reads the files from disk
+        seconds_of(*arguments)  # warm: the first run reads the files from disk
     for _ in range(RUNS):  # in turn, so that a busy moment hits both
         for name, arguments in commands.items():
-            measured[name].append(_seconds(*arguments))
+            measured[name].append(seconds_of(*arguments))
     for name, bar in (("--help", "0.5 s"), ("status", "1.2 s")):
         walls, cpus = zip(*measured[name], strict=True)
         tell(f"evertrain {name}", bar, walls, cpu_median_s=round(statistics.median(cpus), 3))

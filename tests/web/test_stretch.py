@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from db import rollups
 from events.types import StepsCompleted
 from tests.web.story import Story
 from web.columns import COLUMNS
@@ -166,3 +167,20 @@ def test_steps_that_are_none_are_refused_in_a_sentence(client: TestClient, query
 
         assert 400 == answer.status_code
         assert "step" in answer.text
+
+
+@pytest.mark.parametrize("run", [None, "r1"])
+@pytest.mark.parametrize("to", [None, 40])
+def test_of_an_older_log_nothing_is_shown_before_it_is_folded(
+    story: Story, run: str | None, to: int | None
+) -> None:
+    story.waits("1.jsonl")
+    story.starts("1.jsonl", "r1", 700, 0)
+    for first in range(1, 700, 50):
+        story.steps(first, 50, "r1", 0)
+    with story.log.transaction() as db:
+        for table in ("strand", "history"):
+            db.execute(f"DELETE FROM {table}")
+        rollups.note_backfilled(db, 0)
+
+    assert [] == Stretch(story.log, run, to, Span(1, 300)).columns("loss")
