@@ -13,7 +13,7 @@ from projections import curves
 from web.columns import COLUMNS, is_too_narrow
 from web.trail import Span, Strands, Trail
 
-SINGLE_STEPS = 4096  # up to here each step is read; beyond, roll-up rows are fine enough
+SINGLE_STEPS = 3072  # up to here each step is read; beyond, roll-up rows are fine enough
 PAGE = 64  # facts read at a time
 
 
