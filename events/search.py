@@ -5,8 +5,9 @@ index answers is looked for in a bounded stretch, which says how far it reached.
 """
 
 import heapq
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,9 @@ from events.log import Log
 from events.types import Recorded
 
 FIRST_PAGE, LARGEST_PAGE = 32, 2048  # entries read from one index at a time: few facts are wanted, or all
+
+PAYLOADS = 100  # read at a time for a text
+ENTRIES_A_PAYLOAD = 10  # so many facts may be passed over by the indexes for one whose payload is read
 
 #: An index to walk along: a condition, and its values.
 Path = tuple[str, tuple[Any, ...]]
@@ -61,9 +65,15 @@ class Query:
             conditions.append("actor = ?")
             values.append(self.actor)
         if self.text:
-            conditions.append(r"data LIKE ? ESCAPE '\'")
-            values.append(f"%{_as_stored(self.text)}%")
+            condition, texts = self.has_text
+            conditions.append(condition)
+            values += texts
         return (" AND ".join(conditions), tuple(values)) if conditions else None
+
+    @property
+    def has_text(self) -> Path:
+        """The condition that a payload holds the text."""
+        return r"data LIKE ? ESCAPE '\'", (f"%{_as_stored(self.text)}%",)
 
 
 def _as_stored(text: str) -> str:
@@ -99,7 +109,12 @@ def _along(
 def find(
     log: Log, query: Query, low: int, high: int, n: int, *, forward: bool, stretch: int
 ) -> tuple[list[int], int | None]:
-    """Up to `n` matches with low < seq <= high, in order; where it gave up after `stretch` facts, or None."""
+    """Up to `n` matches with low < seq <= high, in order; where it gave up after `stretch` facts, or None.
+
+    Of a text they are `stretch` facts that all else fits: to read a payload costs many times an index entry.
+    """
+    if query.text:
+        return _with_text(log, query, low, high, n, forward, stretch)
     if query.rest is None:  # the places alone, each from its index: no row is read that is not shown
         order = "ASC" if forward else "DESC"
         sql = "SELECT seq FROM event WHERE {} AND seq > ? AND seq <= ? ORDER BY seq {} LIMIT ?"
@@ -122,16 +137,33 @@ def find(
     return found, None
 
 
+def _with_text(
+    log: Log, query: Query, low: int, high: int, n: int, forward: bool, stretch: int
+) -> tuple[list[int], int | None]:
+    others = replace(query, text="")
+    places, gave_up = find(
+        log, others, low, high, stretch, forward=forward, stretch=ENTRIES_A_PAYLOAD * stretch
+    )
+    fits, values = query.has_text
+    sql = f"SELECT value FROM json_each(?), event WHERE seq = value AND {fits}"
+    found: list[int] = []
+    for first in range(0, len(places), PAYLOADS):
+        some = places[first : first + PAYLOADS]
+        fitting = {seq for (seq,) in log.reader.execute(sql, (json.dumps(some), *values))}
+        found += [seq for seq in some if seq in fitting]
+        if len(found) >= n:
+            return found[:n], None
+    return found, places[-1] if len(places) == stretch else gave_up
+
+
 def _inside(
     log: Log, path: Path, rest: Path, low: int, high: int, n: int, forward: bool, stretch: int
 ) -> tuple[list[int], int | None]:
     """The same along one index, looked through by SQLite itself: a tenth of the time."""
     (where, values), (fits, more) = path, rest
     order, last = ("ASC", "max") if forward else ("DESC", "min")
-    columns = "seq, stream, type, actor" + (", data" if "data" in fits else "")
-    looked = (
-        f"SELECT {columns} FROM event WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq {order} LIMIT ?"
-    )
+    columns, inside = "seq, stream, type, actor", "seq > ? AND seq <= ?"
+    looked = f"SELECT {columns} FROM event WHERE {where} AND {inside} ORDER BY seq {order} LIMIT ?"
     bounds = (*values, low, high, stretch)
     sql = f"SELECT seq FROM ({looked}) WHERE {fits} LIMIT ?"
     found = [seq for (seq,) in log.reader.execute(sql, (*bounds, *more, n))]

@@ -16,7 +16,7 @@ from web.forms import number
 PAGE = 50
 COUNTED = 10_000
 STRETCH = 5_000  # facts looked at by one search
-TEXT_STRETCH = 1_000  # payloads read by one search
+TEXT_STRETCH = 500  # payloads read by one search
 FAR = 50  # times as many, when a person asks to look further
 LONGEST_TEXT = 200
 CAUSES = 12  # steps back from a fact to what led to it

@@ -212,14 +212,17 @@ def filters(log: Log, n: int = 200) -> list[audit.Filter]:
     found = []
     for _ in range(n):
         row = log.reader.execute(
-            "SELECT type, actor, stream, at FROM event WHERE seq = ?", (chance.randrange(1, head + 1),)
+            "SELECT type, actor, stream, at, data FROM event WHERE seq = ?", (chance.randrange(1, head + 1),)
         ).fetchone()
+        run, cut = row[2].partition("run/")[2], chance.randrange(len(row[4]))
         found.append(audit.Filter(
             type=row[0] if chance.random() < 0.4 else "", actor=row[1] if chance.random() < 0.4 else "",
             stream=row[2] if chance.random() < 0.25 else "", since=row[3] if chance.random() < 0.2 else None,
             until=row[3] + 60_000_000 if chance.random() < 0.2 else None,
             before=chance.randrange(1, head) if chance.random() < 0.7 else None,
-            steps=chance.random() < 0.3,
+            steps=chance.random() < 0.3, run=run if chance.random() < 0.2 else "",
+            text=row[4][cut : cut + 12] if chance.random() < 0.2 else "",
+            correlation=chance.randrange(1, head) if chance.random() < 0.05 else None,
         ))  # fmt: skip
     return found
 

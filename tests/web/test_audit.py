@@ -224,6 +224,21 @@ def test_a_file_is_named_by_its_name_or_the_beginning_of_its_hash(looking: TestC
     assert 400 == looking.get("/audit?file=nothing.jsonl").status_code
 
 
+@pytest.mark.parametrize("wanted", [{}, {"actor": "trainer"}, {"type": "StepsCompleted"}, {"run": "r1"}])
+def test_a_text_costs_a_bounded_number_of_payloads(
+    long: Story, monkeypatch: pytest.MonkeyPatch, wanted: dict[str, str]
+) -> None:
+    monkeypatch.setattr(audit, "TEXT_STRETCH", 20)
+    said = list[str]()
+    long.log.reader.set_trace_callback(said.append)
+    audit.search(long.log, audit.Filter(text="no such words", **wanted))  # type: ignore[arg-type]
+    long.log.reader.set_trace_callback(None)
+    reading = [statement.partition("json_each('")[2] for statement in said if "data LIKE" in statement]
+    payloads = sum(len(json.loads(places.partition("'")[0])) for places in reading)
+
+    assert 0 < payloads <= 2 * 20  # for the page, and for the number of matches
+
+
 @pytest.mark.parametrize("query", ["", "steps=1", "text=r1&actor=trainer", "run=r2&steps=1", "text=nowhere"])
 def test_the_export_holds_every_match_once_oldest_first(
     long: Story, looking: TestClient, query: str, monkeypatch: pytest.MonkeyPatch
