@@ -7,7 +7,8 @@ from typing import Any
 from db.engine import damage
 from events.chain import GENESIS, link
 from events.codec import UnknownFact, decode
-from events.log import COLUMNS, request_hash
+from events.log import request_hash
+from events.reading import COLUMNS
 
 #: Every answered command with the commit that it names, if there is one.
 ANSWERS = """

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from events.codec import TYPES
-from events.log import COLUMNS, Log, unpack
+from events.log import Log
+from events.reading import COLUMNS, unpack
 from events.search import Query, count, facts, find
 from events.types import Recorded
 from projections.fold import NUMERIC, State
@@ -16,6 +17,7 @@ PAGE = 50
 COUNTED = 10_000
 STRETCH = 5_000  # facts looked at by one search
 TEXT_STRETCH = 1_000  # payloads read by one search
+FAR = 50  # times as many, when a person asks to look further
 LONGEST_TEXT = 200
 CAUSES = 12  # steps back from a fact to what led to it
 PIECE = 500  # facts exported at a time
@@ -27,7 +29,10 @@ ACTORS = ("daemon", "trainer", "watchdog", "cli", "web")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is looked for; empty: anything. `steps`: bulk numbers (steps, samples) as well."""
+    """What is looked for; empty: anything.
+
+    `steps`: bulk numbers (steps, samples) as well. `far`: one search looks at many more facts.
+    """
 
     type: str = ""
     actor: str = ""
@@ -41,6 +46,7 @@ class Filter:
     before: int | None = None
     after: int | None = None
     steps: bool = False
+    far: bool = False
 
     @property
     def query(self) -> Query:
@@ -83,7 +89,7 @@ def parse(query: dict[str, str], state: State) -> Filter:
     return Filter(
         kind, query.get("actor", ""), query.get("stream", ""), query.get("run", ""), about,
         position("correlation", query), text, _time("since", query), _time("until", query),
-        position("before", query), position("after", query), query.get("steps", "") not in ("", "0"),
+        position("before", query), position("after", query), _is_on("steps", query), _is_on("far", query),
     )  # fmt: skip
 
 
@@ -94,6 +100,10 @@ def position(name: str, query: Mapping[str, str]) -> int | None:
     if text and seq is None:
         raise BadFilter(f"{name}: {text!r} is not a log position (a whole number)")
     return seq
+
+
+def _is_on(name: str, query: Mapping[str, str]) -> bool:
+    return query.get(name, "") not in ("", "0")
 
 
 def _time(name: str, query: dict[str, str]) -> int | None:
@@ -114,7 +124,8 @@ def search(log: Log, wanted: Filter) -> Found:
     start = max(low, wanted.after or 0)
     stop = high if wanted.before is None else min(high, wanted.before - 1)
     stretch = TEXT_STRETCH if wanted.text else STRETCH
-    seqs, reached = find(log, query, start, stop, PAGE + 1, forward=forward, stretch=stretch)
+    far = stretch * (FAR if wanted.far else 1)
+    seqs, reached = find(log, query, start, stop, PAGE + 1, forward=forward, stretch=far)
     more = len(seqs) > PAGE
     shown = facts(log, seqs[:PAGE][::-1] if forward else seqs[:PAGE])
     counted, capped = count(log, query, low, high, most=COUNTED, stretch=stretch)

@@ -69,14 +69,15 @@ def _wanted(of: Monitor, query: dict[str, str]) -> audit.Filter:
 
 def _links(query: dict[str, str], found: audit.Found, path: str) -> dict[str, str | None]:
     """The addresses of the pages beside this one; the filter stays."""
-    kept = {k: v for k, v in query.items() if k not in ("before", "after") and v}
+    kept = {k: v for k, v in query.items() if k not in ("before", "after", "far") and v}
 
     def link(name: str, seq: int | None) -> str | None:
         return None if seq is None else f"{path}?{urlencode(kept | {name: str(seq)})}"
 
+    further = link("before", found.searched_to)
     return {
         "older": link("before", found.older), "newer": link("after", found.newer),
-        "further": link("before", found.searched_to), "newest": f"{path}?{urlencode(kept)}",
+        "further": f"{further}&far=1" if further else None, "newest": f"{path}?{urlencode(kept)}",
         "json": f"/audit.json?{urlencode({k: v for k, v in query.items() if v})}",
         "export": f"/audit.jsonl?{urlencode(kept)}",
     }  # fmt: skip

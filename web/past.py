@@ -88,11 +88,26 @@ class Past:
         document = moments.status_document(moment)
         return Now(moment.state, document, newest, readings.notable(self.log, seq), (), {}, seq, moment.at)
 
+    def last_change(self, seq: int) -> int | None:
+        """The newest fact up to `seq` that changed any state, of the nearest few that are folded."""
+        for _ in range(NEXT_READ):
+            seq = self.state(seq).seq
+            if seq == 0:
+                return None
+            if _differ(self.state(seq - 1), self.state(seq)):
+                return seq
+            seq -= 1
+        return None
+
     def next_change(self, seq: int) -> int | None:
         """The first fact behind `seq` that changes any state; None: none does."""
         state = self.state(seq)
         for recorded in self.log.read(seq, types=FOLDED, page=NEXT_READ):
             after = apply(state, recorded)
-            if any(getattr(after, name) is not getattr(state, name) for name in PROJECTIONS):
+            if _differ(state, after):
                 return recorded.seq
         return None
+
+
+def _differ(one: State, other: State) -> bool:
+    return any(getattr(one, name) is not getattr(other, name) for name in PROJECTIONS)

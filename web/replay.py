@@ -108,6 +108,8 @@ def _ways(of: Monitor, seq: int, end: int) -> list[tuple[str, int]]:
     """Where one may go from here."""
     following = of.past.next_change(seq) if seq < end else None
     ways = [("First", 0), ("−1", seq - 1)] if seq > 0 else []
+    before = of.past.last_change(seq - 1) if seq > 0 else None
+    ways += [(f"Previous change (#{before})", before)] if before is not None else []
     ways += [("+1", seq + 1)] if seq < end else []
     ways += [(f"Next change (#{following})", following)] if following is not None else []
     return [*ways, (f"Head (#{end})", end)]

@@ -23,7 +23,8 @@ from db.engine import connect, driver, immediate, sqlmodel_engine
 from db.migrate import migrate
 from db.workspace import Workspace
 from events.codec import encode, stream_of
-from events.log import COLUMNS, INSERT_EVENT, Log
+from events.log import INSERT_EVENT, Log
+from events.reading import COLUMNS
 from events.types import (
     CheckpointDeleted,
     CheckpointRetired,

@@ -13,7 +13,8 @@ import pytest
 
 from db.engine import LogDamaged, LogUnreadable, connect, driver
 from events.chain import GENESIS, link
-from events.log import COLUMNS, Log
+from events.log import Log
+from events.reading import COLUMNS
 from events.types import FilePlaced, PauseRequested, StepsCompleted
 from events.verify import Anchor, verify_log
 from tests.facts import specimens

@@ -1,6 +1,7 @@
 """The audit: every filter against a plain look at all facts."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl
@@ -271,3 +272,17 @@ def test_an_event_shows_what_led_to_it_what_it_changed_and_what_it_led_to(
     assert "<code>status.loss</code>" in client.get(f"/events/{story.steps(1, 2)}").text
     sampled = story.tell(specimen(ResourcesSampled))
     assert "No value of any projection" in client.get(f"/events/{sampled}").text
+
+
+def test_looking_further_looks_much_further(
+    story: Story, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story.waits("needle.jsonl")
+    for _ in range(60):
+        story.tell(PauseRequested())
+    monkeypatch.setattr("web.audit.TEXT_STRETCH", 5)
+    first = client.get("/audit?text=needle").text
+    further = re.search(r'<a class="button" href="([^"]+)">Look further', first)
+
+    assert further is not None and "No fact matches back to #" in first
+    assert "needle.jsonl" in client.get(further[1].replace("&amp;", "&")).text.partition("<tbody>")[2]

@@ -162,6 +162,10 @@ def test_the_next_change_passes_over_facts_that_change_nothing(story: Story, cli
 
     assert f'href="/replay?at={saved}">Next change (#{saved})' in client.get(f"/replay?at={first}").text
     assert "Next change" not in client.get(f"/replay?at={saved}").text
+    assert f'href="/replay?at={first - 1}">Previous change (#{first - 1})' in client.get(
+        f"/replay?at={saved}"
+    ).text
+    assert "Previous change (" not in client.get("/replay?at=1").text
 
 
 def test_the_twin_is_the_replay_command(told: Told) -> None:

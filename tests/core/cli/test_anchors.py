@@ -12,7 +12,7 @@ from core.rebuilding import keep
 from db.engine import driver
 from db.workspace import Workspace
 from events.chain import GENESIS, link
-from events.log import COLUMNS
+from events.reading import COLUMNS
 from events.types import PauseRequested, ResumeRequested, StepsCompleted
 from tests.core.cli.conftest import command
 
