@@ -1,7 +1,9 @@
 """The curves aside: all roll-ups folded again from the first step, beside those that are live."""
 
+import gc
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import chain, islice
 from typing import Any
 
@@ -38,11 +40,12 @@ class Aside:
         """In the order of the appends: sums are the same bits."""
         facts = self._log.read(self.seq, to=to, types=(StepsCompleted,))
         self._made.execute("BEGIN")
-        while some := list(islice(facts, FACTS_AT_ONCE)):
-            parts, whole = Parts("rollup"), Parts("history")
-            keep_curves(self._made, some, parts.add, whole.add)
-            for collected in (parts, whole):
-                collected.write(self._made)
+        with _uncollected():
+            while some := list(islice(facts, FACTS_AT_ONCE)):
+                parts, whole = Parts("rollup"), Parts("history")
+                keep_curves(self._made, some, parts.add, whole.add)
+                for added in (parts, whole):
+                    added.write(self._made)
         self._made.execute("COMMIT")
         self.seq = to
 
@@ -120,6 +123,18 @@ class Parts:
                     live[key] = row[n:]
         rows = [(*key, *curves.merged(live.get(key), parts)) for key, parts in self._parts.items()]
         connection.executemany(self._write, rows)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Tens of thousands of tuples without a cycle: the collector would go through them again and again."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _shape(table: str) -> tuple[str, str]:
