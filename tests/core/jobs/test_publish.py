@@ -20,7 +20,7 @@ from core.jobs.publish import publish, show_current
 from core.jobs.service import Service
 from events.log import Log
 from events.types import DriftFound, TrainingStarted, VersionPublished
-from events.verify import verify_log
+from events.verify import Anchor, verify_log
 from tests.core.jobs.work import complete, drop, facts, places, restart, take_in, train_one
 
 
@@ -65,7 +65,7 @@ def test_the_manifest_is_an_anchor_of_the_log(service: Service) -> None:
     publish(completed(service))
     head = json.loads((service.workspace.versions / "v0001" / "manifest.json").read_text())["log"]
 
-    assert () == verify_log(service.log.reader, {head["seq"]: head["hash"]}).problems
+    assert () == verify_log(service.log.reader, [Anchor(head["seq"], head["hash"], "v0001")]).problems
 
 
 def test_each_version_descends_from_the_one_before(service: Service) -> None:

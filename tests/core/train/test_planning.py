@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from core.decide.memory import MOST_HALVINGS
 from core.train.attention import DOCUMENTS
@@ -113,7 +114,7 @@ def test_a_log_without_plans_is_trained_as_it_was(undisturbed: Stand) -> None:
     assert isinstance(planned, MemoryPlanned)
 
     assert [Way(False), Way(True), Way(False)] == [way_of(None, asked) for asked in ("auto", True, False)]
-    assert Way(True, 2) == way_of(replace(planned, checkpointing=True, halvings=2), "auto")
+    assert Way(True, 2) == way_of(structs.replace(planned, checkpointing=True, halvings=2), "auto")
 
 
 def test_what_cannot_fit_is_refused_with_the_sum_and_what_to_do(stand: Stand, undisturbed: Stand) -> None:
