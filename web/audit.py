@@ -16,7 +16,7 @@ from web.forms import number
 PAGE = 50
 COUNTED = 10_000
 STRETCH = 5_000  # facts looked at by one search
-TEXT_STRETCH = 500  # payloads read by one search
+TEXT_STRETCH = 400  # payloads read by one search
 FAR = 50  # times as many, when a person asks to look further
 LONGEST_TEXT = 200
 CAUSES = 12  # steps back from a fact to what led to it
@@ -125,10 +125,16 @@ def search(log: Log, wanted: Filter) -> Found:
     stop = high if wanted.before is None else min(high, wanted.before - 1)
     stretch = TEXT_STRETCH if wanted.text else STRETCH
     far = stretch * (FAR if wanted.far else 1)
-    seqs, reached = find(log, query, start, stop, PAGE + 1, forward=forward, stretch=far)
+    # payloads are read once: their matches are counted as far as the page has looked
+    most = COUNTED if wanted.text and not wanted.far else PAGE
+    seqs, reached = find(log, query, start, stop, most + 1, forward=forward, stretch=far)
     more = len(seqs) > PAGE
     shown = facts(log, seqs[:PAGE][::-1] if forward else seqs[:PAGE])
-    counted, capped = count(log, query, low, high, most=COUNTED, stretch=stretch)
+    if wanted.text:
+        is_part = reached is not None or (start, stop) != (low, high)
+        counted, capped = min(len(seqs), most), is_part or len(seqs) > most
+    else:
+        counted, capped = count(log, query, low, high, most=COUNTED, stretch=stretch)
     first, last = (shown[0].seq, shown[-1].seq) if shown else (None, None)
     going_down = more if not forward else last is not None
     going_up = more if forward else wanted.before is not None and first is not None
@@ -136,7 +142,7 @@ def search(log: Log, wanted: Filter) -> Found:
         shown, counted, capped,
         older=last if going_down else None,
         newer=first if going_up else None,
-        searched_to=reached if not forward else None,
+        searched_to=reached if not forward and not more else None,
     )  # fmt: skip
 
 
