@@ -160,6 +160,16 @@ def test_the_columns_as_json_are_exact_and_of_any_position(story: Story, client:
     assert 404 == client.get("/curves.json?run=nothing").status_code
 
 
+def test_steps_of_another_run_are_not_said_to_be_untrained(story: Story, client: TestClient) -> None:
+    story.waits("a.jsonl")
+    story.starts("a.jsonl", planned=400)
+    story.steps(1, 400)
+    page = client.get("/runs/r1?from=600&to=700").text
+
+    assert "another run may have made them" in page
+    assert 'none of these steps</p>' in page and "no step yet" not in page
+
+
 @pytest.mark.parametrize("query", ["from=x", "to=-1", "from=9&to=3", f"from={'9' * 30}", "to=1.5"])
 def test_steps_that_are_none_are_refused_in_a_sentence(client: TestClient, query: str) -> None:
     for path in ("/", "/curves.json", "/replay"):
