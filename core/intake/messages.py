@@ -7,6 +7,7 @@ from typing import Any
 from core.intake.problems import BadRow
 from core.intake.rows import Call, Json, Row, Turn
 
+PLAIN = {"role", "content"}
 ROLES = {
     "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
     "function": "tool",
@@ -103,7 +104,7 @@ def _turn(message: Any, number: int) -> Turn:
             text = _reasoned(reasoning, text, number)
         if "tool_calls" in message or "function_call" in message:
             calls = _message_calls(message, number)
-    if len(message) == 2:  # role and content, as nearly always
+    if message.keys() == PLAIN:  # as nearly always
         return spoken(role, text, number)
     return spoken(
         role, text, number, message.get("weight"), calls,

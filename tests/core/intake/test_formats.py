@@ -18,6 +18,20 @@ def code_of(line: bytes | dict[str, Any], expected: str = "messages") -> str:
     return caught.value.code
 
 
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, '"name": "f"'),
+        ({"function_call": {"name": "f", "arguments": "{}"}}, '"name": "f"'),
+        ({"reasoning_content": "hm"}, "<think>\nhm\n</think>"),
+    ],
+)
+def test_an_answer_without_content_is_what_its_other_field_says(message: dict[str, Any], text: str) -> None:
+    row = read({"messages": [USER, {"role": "assistant"} | message]}, "messages")
+
+    assert text in row.turns[1].text
+
+
 def test_all_three_formats_become_turns() -> None:
     chat = read({"messages": [{"role": "system", "content": "s"}, USER, ASSISTANT]}, "messages")
     pair = read({"prompt": "a", "completion": "b"}, "prompt_completion")
