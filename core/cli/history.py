@@ -141,7 +141,10 @@ def verify(
         "problems": [asdict(problem) for problem in found.problems],
     }
     if anchors is not None and not found.verified.problems:
-        add(anchors, found.verified.events, found.verified.head_hash)
+        try:
+            add(anchors, found.verified.events, found.verified.head_hash)
+        except OSError as error:
+            fail(f"{anchors} cannot be written ({error.strerror}): it lacks the present chain head", USAGE)
     show(report, as_json, lambda report: _verdict(report, found.anchors))
     if found.problems:
         raise SystemExit(CORRUPT)

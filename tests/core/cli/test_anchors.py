@@ -193,6 +193,15 @@ def test_a_backup_of_another_log_in_a_former_target_is_no_anchor(
     assert 0 == command("verify", "--deep", "--workspace", tmp_path / "again").returncode
 
 
+def test_a_file_of_anchors_that_cannot_be_written_is_told(place: Workspace, tmp_path: Path) -> None:
+    heads = tmp_path / "heads.jsonl"
+    heads.symlink_to(tmp_path / "gone" / "heads.jsonl")
+    done = command("verify", "--anchors", heads, "--workspace", place.root)
+
+    assert 2 == done.returncode
+    assert "heads.jsonl cannot be written" in done.stderr
+
+
 def test_what_refuses_changes_must_be_there(place: Workspace, ask: Ask) -> None:
     connection = driver().connect(str(place.log), isolation_level=None)
     connection.execute("DROP TRIGGER event_is_never_deleted")
