@@ -29,7 +29,20 @@ def keep_curves(
     merge_whole: Merge = rollups.merge_whole,
 ) -> None:
     """Add the steps among these facts, the newest ones, to the roll-ups: part of their own transaction."""
-    _keep(connection, facts, merge, merge_whole)
+    strand: curves.Strand | None = None
+    for fact in facts:
+        if not isinstance(fact.event, StepsCompleted):
+            continue
+        if strand is None and (row := rollups.newest_strand(connection)) is not None:
+            strand = curves.Strand(*row)
+        following = curves.follow(strand, fact.seq, fact.event)
+        if strand is not None and following.seq != strand.seq:
+            rollups.put_strand(connection, astuple(strand))
+        strand, rows = following, curves.partials([fact])
+        merge(connection, rows)
+        merge_whole(connection, curves.whole(rows, strand.turn))
+    if strand is not None:
+        rollups.put_strand(connection, astuple(strand))
 
 
 def _keep_inline(connection: Any, facts: Iterable[Recorded]) -> None:
@@ -51,29 +64,12 @@ def backfill(log: Log, facts: int = FACTS_A_SLICE) -> bool:
     slice_ = list(islice(log.read(seq, types=(StepsCompleted,), page=facts), facts))
     with log.transaction() as db:
         if rollups.backfilled(db) == seq:  # else another process was quicker
-            _keep(db, slice_, lambda connection, rows: None, rollups.merge_whole)
+            keep_curves(db, slice_, merge=lambda connection, rows: None)
             last = slice_[-1].seq if slice_ else seq
             sql = "SELECT 1 FROM event WHERE type = 'StepsCompleted' AND seq > ? LIMIT 1"
             more = db.execute(sql, (last,)).fetchone() is not None
             rollups.note_backfilled(db, last if more else None)
     return rollups.backfilled(log.reader) is not None
-
-
-def _keep(connection: Any, facts: Iterable[Recorded], merge: Merge, merge_whole: Merge) -> None:
-    strand: curves.Strand | None = None
-    for fact in facts:
-        if not isinstance(fact.event, StepsCompleted):
-            continue
-        if strand is None and (row := rollups.newest_strand(connection)) is not None:
-            strand = curves.Strand(*row)
-        following = curves.follow(strand, fact.seq, fact.event)
-        if strand is not None and following.seq != strand.seq:
-            rollups.put_strand(connection, astuple(strand))
-        strand, rows = following, curves.partials([fact])
-        merge(connection, rows)
-        merge_whole(connection, curves.whole(rows, strand.turn))
-    if strand is not None:
-        rollups.put_strand(connection, astuple(strand))
 
 
 def open_log(

@@ -52,12 +52,10 @@ def keep(log: Log, state: State) -> None:
 
 def compare(log: Log) -> list[Difference]:
     """The noted states, and the one that a fold may begin with, against a fold from the first fact."""
-    return _compare(log)[0] + _compare_kept(log)
+    return _compare(log)[0]
 
 
-def _compare_kept(log: Log) -> list[Difference]:
-    begun = kept.kept(log)
-    folded = state_at(log, begun.seq)
+def _compare_kept(begun: State, folded: State) -> list[Difference]:
     found = []
     for name in PROJECTIONS:
         one, other = (canonical(getattr(state, name)) for state in (begun, folded))
@@ -69,8 +67,9 @@ def _compare_kept(log: Log) -> list[Difference]:
 
 def _compare(log: Log) -> tuple[list[Difference], State]:
     """What differs, and the folded state of the newest note."""
-    found: list[Difference] = []
-    state, head = EMPTY, log.head()
+    begun, head = kept.kept(log), log.head()
+    state = state_at(log, begun.seq)  # noted more rarely, so before the others
+    found = _compare_kept(begun, state)
     for raw, version, seq, stored, data in log.reader.execute(READ_STATE).fetchall():  # in order
         name = raw.decode(errors="replace")
         if name not in PROJECTIONS or version != PROJECTIONS[name].VERSION:
@@ -78,7 +77,8 @@ def _compare(log: Log) -> tuple[list[Difference], State]:
         if not 0 <= seq <= head:
             found.append(Difference(name, head, name, f"noted at #{seq}", f"the log ends at #{head}"))
             continue
-        state = fold(log.read(state.seq, to=seq, types=FOLDED), state)
+        known = state if state.seq <= seq else EMPTY
+        state = fold(log.read(known.seq, to=seq, types=FOLDED), known)
         text = canonical(getattr(state, name))
         if sha256(text).digest() == stored and text == data:
             continue
@@ -102,7 +102,6 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
     while backfill(log):
         continue  # an older log's history, which is no difference
     found, state = _compare(log)
-    found += _compare_kept(log)
     with contextlib.closing(Aside(log)) as aside:
         wrong = aside.compare(tell)
         found += _told(aside, wrong)

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from db.engine import LogUnreadable, immediate
+from db.engine import LogUnreadable, driver, immediate
 
 FOLDER = Path(__file__).parent / "migrations"
 
@@ -55,8 +55,6 @@ def migrate(connection: Any, steps: list[tuple[int, str]] | None = None) -> int:
 
 def missing(connection: Any) -> list[str]:
     """What the newest schema has and this file has not, or otherwise: "trigger event_is_never_changed"."""
-    from db.engine import driver
-
     fresh = driver().connect(":memory:", isolation_level=None)
     try:
         migrate(fresh)
@@ -69,8 +67,6 @@ def missing(connection: Any) -> list[str]:
 
 def statements(text: str) -> list[str]:
     """The single statements of a script (a trigger's inner `;` does not end it)."""
-    from db.engine import driver
-
     complete = driver().complete_statement
     found, part = [], ""
     for line in text.splitlines(keepends=True):

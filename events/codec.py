@@ -55,11 +55,7 @@ def stream_of(event: Event) -> str:
 def stored(event: Event) -> tuple[str, str, int, str]:
     """A fact's own columns: stream, type, version and payload."""
     cls = type(event)
-    start, following = _STREAMS[cls]
-    text = _ENCODER.encode(event).decode()
-    if _FLOATING[cls] and "null" in text:
-        text = encode(event)
-    return start if following is None else f"{start}{following(event)}", cls.__name__, cls.VERSION, text
+    return stream_of(event), cls.__name__, cls.VERSION, encode(event)
 
 
 def encode(event: Event) -> str:
