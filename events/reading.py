@@ -12,7 +12,16 @@ from events.room import Room
 from events.types import Event, Recorded
 
 COLUMNS = "seq, at, actor, stream, type, version, causation, correlation, data"
-LARGEST_WINDOW = 65_536  # positions of the log that one reading of several types looks at
+#: Positions of the log that one reading of several types looks at: at its head a few, and then ever more.
+FIRST_WINDOW, LARGEST_WINDOW = 128, 65_536
+
+#: Every type in the log, by one seek each: also one that this software does not know.
+KINDS = """
+WITH RECURSIVE kind(name) AS (
+    SELECT MIN(type) FROM event
+    UNION ALL SELECT (SELECT MIN(type) FROM event WHERE type > name) FROM kind WHERE name IS NOT NULL
+) SELECT name FROM kind WHERE name IS NOT NULL
+"""
 
 _DECODERS = Decoders()
 
@@ -48,16 +57,21 @@ class Reading:
         *,
         to: int | None = None,
         types: Iterable[type[Event]] | None = None,
+        but: Iterable[type[Event]] = (),
         stream: str | None = None,
         page: int = 2000,
     ) -> Iterator[Recorded]:
-        """Facts with `after < seq <= to`, in order; pages by seq, so no read transaction stays open."""
+        """Facts with `after < seq <= to`, in order; pages by seq, so no read transaction stays open.
+
+        `types`: these alone, or (of all streams) `but`: all but these. Raises UnknownFact at the first of
+        them that a newer evertrain wrote.
+        """
         where, values = "", list[Any]()
-        if types is not None:
-            names = [cls.__name__ for cls in types]
-            if stream is None and len(names) > 1:
-                yield from self._read_kinds(names, after, to, page)
-                return
+        names = None if types is None else [cls.__name__ for cls in types]
+        if stream is None and (but or (names is not None and len(names) > 1)):
+            yield from self._read_kinds(names, [cls.__name__ for cls in but], after, to, page)
+            return
+        if names is not None:
             # `+type`: inside a stream the stream's index is the shorter way, whatever the planner guesses
             where += f" AND {'' if stream is None else '+'}type IN ({','.join('?' * len(names))})"
             values += names
@@ -75,23 +89,31 @@ class Reading:
                 return
             after = rows[-1][0]
 
-    def _read_kinds(self, names: list[str], after: int, to: int | None, page: int) -> Iterator[Recorded]:
-        """Facts of several types, window by window.
+    def _read_kinds(
+        self, names: list[str] | None, but: list[str], after: int, to: int | None, page: int
+    ) -> Iterator[Recorded]:
+        """Facts of several types, window by window; `names` None: of every type in the log but `but`.
 
-        Each type's index gives its part: only a window is sorted, and the steps between, nine facts in ten,
-        are never touched.
+        Where half of a window was wanted, the next one is looked through as it lies. Else each type's index
+        gives its part, which alone is sorted: the steps between, nine facts in ten, are never touched.
         """
-        marks = ",".join("?" * len(names))
-        sql = f"SELECT {COLUMNS} FROM event WHERE type IN ({marks}) AND seq > ? AND seq <= ? ORDER BY seq"
+        lying = ("+type NOT IN", but) if names is None else ("+type IN", names)
         end = self.head() if to is None else min(to, self.head())
-        window = page
+        window, dense = min(page, FIRST_WINDOW), True
         while after < end:
-            upper = min(after + window, end)
-            rows = self.reader.execute(sql, (*names, after, upper)).fetchall()
+            if names is None and not dense:  # found by now: `end` was read before
+                names = [name for (name,) in self.reader.execute(KINDS) if name not in but]
+            asked, values = lying if dense else ("type IN", names or ())
+            marks, upper = ",".join("?" * len(values)), min(after + window, end)
+            sql = f"SELECT {COLUMNS} FROM event WHERE {asked} ({marks}) AND seq > ? AND seq <= ? ORDER BY seq"
+            rows = self.reader.execute(sql, (*values, after, upper)).fetchall()
             yield from unpack(rows)
+            dense = 2 * len(rows) >= upper - after
             after = upper if rows else self.before_next(upper)
-            if len(rows) < page:
-                window = min(2 * window, LARGEST_WINDOW)
+            if dense:
+                window = page
+            elif len(rows) < page:
+                window = min(max(page, 2 * window), LARGEST_WINDOW)
 
     def before_next(self, seq: int) -> int:
         """The position just before the next fact: `seq` itself, but where a damaged log has a hole."""
