@@ -12,7 +12,7 @@ from db.migrate import migrate, migrations
 from db.tables import CommandRow, CommitRow, EventRow
 from events import log as module
 from events.chain import GENESIS, link
-from events.codec import UnknownFact, encode
+from events.codec import UnknownFact, encode, stream_of
 from events.heartbeat import Heartbeat
 from events.log import Conflict, KeyReused, Log
 from events.types import (
@@ -39,7 +39,9 @@ def test_facts_come_back_as_they_were_with_their_envelope(log: Log) -> None:
 
     assert list(range(1, len(facts) + 1)) == seqs == [each.seq for each in found]
     assert repr(facts) == repr([each.event for each in found])  # repr: NaN is not equal to itself
-    assert {("daemon", 7, 3)} == {(each.actor, each.causation, each.correlation) for each in found}
+    whole = [log.get(seq) for seq in seqs]
+    assert {("daemon", 7, 3)} == {(each.actor, each.causation, each.correlation) for each in whole}
+    assert [stream_of(fact) for fact in facts] == [each.stream for each in whole]
     assert 1 == len({each.at for each in found})
 
 
