@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,18 @@ class Reading:
         `types`: these alone, or (of all streams) `but`: all but these. Raises UnknownFact at the first of
         them that a newer evertrain wrote.
         """
-        where, values = "", list[Any]()
         names = None if types is None else [cls.__name__ for cls in types]
         if stream is None and (but or (names is not None and len(names) > 1)):
-            yield from self._read_kinds(names, [cls.__name__ for cls in but], after, to, page)
-            return
+            pages = self._windows(names, [cls.__name__ for cls in but], after, to, page)
+        else:
+            pages = self._pages(names, stream, after, to, page)
+        return chain.from_iterable(map(unpack, pages))
+
+    def _pages(
+        self, names: list[str] | None, stream: str | None, after: int, to: int | None, page: int
+    ) -> Iterator[list[Any]]:
+        """Rows of one type or of all, of one stream or of all, so many at a time."""
+        where, values = "", list[Any]()
         if names is not None:
             # `+type`: inside a stream the stream's index is the shorter way, whatever the planner guesses
             where += f" AND {'' if stream is None else '+'}type IN ({','.join('?' * len(names))})"
@@ -86,15 +94,15 @@ class Reading:
         sql = f"SELECT {RECORDED} FROM event WHERE seq > ?{where} ORDER BY seq LIMIT {page}"
         while True:
             rows = self.reader.execute(sql, (after, *values)).fetchall()
-            yield from unpack(rows)
+            yield rows
             if len(rows) < page:
                 return
             after = rows[-1][0]
 
-    def _read_kinds(
+    def _windows(
         self, names: list[str] | None, but: list[str], after: int, to: int | None, page: int
-    ) -> Iterator[Recorded]:
-        """Facts of several types, window by window; `names` None: of every type in the log but `but`.
+    ) -> Iterator[list[Any]]:
+        """Rows of several types, window by window; `names` None: of every type in the log but `but`.
 
         Where half of a window was wanted, the next one is looked through as it lies. Else each type's index
         gives its part, which alone is sorted: the steps between, nine facts in ten, are never touched.
@@ -110,7 +118,7 @@ class Reading:
             where = f"{asked} ({marks}) AND seq > ? AND seq <= ?"
             sql = f"SELECT {RECORDED} FROM event WHERE {where} ORDER BY seq"
             rows = self.reader.execute(sql, (*values, after, upper)).fetchall()
-            yield from unpack(rows)
+            yield rows
             dense = 2 * len(rows) >= upper - after
             after = upper if rows else self.before_next(upper)
             if dense:
