@@ -13,7 +13,7 @@ from db.workspace import Workspace
 from events.log import Log
 from events.types import Recorded, StepsCompleted
 from projections import curves
-from projections.fold import EMPTY, FOLDED, Follower, State, fold
+from projections.fold import EMPTY, NUMERIC, Follower, State, fold
 
 #: Adds partial rows to a table of the curves.
 Merge = Callable[[Any, Iterable[Any]], None]
@@ -84,12 +84,12 @@ def open_log(
 
 def follow(log: Log) -> Follower:
     """State at the head of the log, cheaply kept up to date; of a long log it begins at the kept state."""
-    return Follower(lambda after: log.read(after, types=FOLDED), kept(log))
+    return Follower(lambda after: log.read(after, but=NUMERIC), kept(log))
 
 
 def state_at(log: Log, to: int | None = None) -> State:
     """The state as of a position, folded from the first fact; now (None), as `follow` has it."""
-    return follow(log).catch_up() if to is None else fold(log.read(0, to=to, types=FOLDED), EMPTY)
+    return follow(log).catch_up() if to is None else fold(log.read(0, to=to, but=NUMERIC), EMPTY)
 
 
 def newest_steps(log: Log, to: int | None = None, n: int = 32) -> list[Recorded]:

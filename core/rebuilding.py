@@ -12,7 +12,7 @@ from core import kept
 from core.aside import Aside, Differing, Progress
 from core.logbook import backfill, state_at
 from events.log import Log
-from projections.fold import EMPTY, FOLDED, PROJECTIONS, State, canonical, fold
+from projections.fold import EMPTY, NUMERIC, PROJECTIONS, State, canonical, fold
 
 #: As bytes: a damaged note need be no text.
 READ_STATE = (
@@ -78,7 +78,7 @@ def _compare(log: Log) -> tuple[list[Difference], State]:
             found.append(Difference(name, head, name, f"noted at #{seq}", f"the log ends at #{head}"))
             continue
         known = state if state.seq <= seq else EMPTY
-        state = fold(log.read(known.seq, to=seq, types=FOLDED), known)
+        state = fold(log.read(known.seq, to=seq, but=NUMERIC), known)
         text = canonical(getattr(state, name))
         if sha256(text).digest() == stored and text == data:
             continue
@@ -110,7 +110,7 @@ def rebuild(log: Log, tell: Progress = lambda seq, head: None) -> list[Differenc
                 aside.mend(name, [key for key, *_ in differing[start : start + ROWS_A_WRITE]])
                 time.sleep(BETWEEN_WRITES)
     kept.forget(log)
-    keep(log, fold(log.read(state.seq, types=FOLDED), state))
+    keep(log, fold(log.read(state.seq, but=NUMERIC), state))
     return found
 
 

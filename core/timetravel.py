@@ -7,7 +7,7 @@ from core.logbook import newest_steps, state_at
 from events.log import Log
 from events.types import Event, Recorded
 from projections import moments, pins
-from projections.fold import FOLDED, Follower, State, fold
+from projections.fold import NUMERIC, Follower, State, fold
 from projections.moments import Moment
 from projections.stations import Stations
 
@@ -32,7 +32,7 @@ def as_of(log: Log, seq: int) -> dict[str, Any]:
 def difference(log: Log, before: int, after: int) -> dict[str, Any]:
     """What is not the same at two moments: each path with its values, and the fact that set it last."""
     low, high = sorted((before, after))
-    between = log.read(low, to=high, types=FOLDED)
+    between = log.read(low, to=high, but=NUMERIC)
     return moments.difference(moment(log, before), moment(log, after), between)
 
 
@@ -41,14 +41,14 @@ class _Known:
 
     def __init__(self, log: Log) -> None:
         self._log, self._stations = log, Stations()
-        Follower(lambda after: log.read(after, types=FOLDED), passed=self._stations.passed).catch_up()
+        Follower(lambda after: log.read(after, but=NUMERIC), passed=self._stations.passed).catch_up()
 
     def before(self, seq: int) -> State:
         return self._stations.before(seq)
 
     def state(self, seq: int) -> State:
         near = self.before(seq)
-        return fold(self._log.read(near.seq, to=seq, types=FOLDED), near)
+        return fold(self._log.read(near.seq, to=seq, but=NUMERIC), near)
 
     def moment(self, seq: int) -> Moment:
         recorded, state = self._log.get(seq), self.state(seq)

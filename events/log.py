@@ -127,7 +127,7 @@ class Log(Reading):
                     db.execute(INSERT_COMMAND, (key, first, last, request_hash(encoded), at))
                 if inline is not None:
                     inline(db, [
-                        Recorded(row[0], at, who, row[3], fact, causation, correlation)
+                        Recorded(row[0], at, who, fact)
                         for row, fact in zip(rows, facts, strict=True)
                         if isinstance(fact, self._inline_types)
                     ])

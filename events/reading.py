@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,21 @@ from db.engine import connect
 from db.migrate import schema_version
 from events.codec import Decoders
 from events.room import Room
-from events.types import Event, Recorded
+from events.types import Event, Recorded, Stored
 
 COLUMNS = "seq, at, actor, stream, type, version, causation, correlation, data"
-LARGEST_WINDOW = 65_536  # positions of the log that one reading of several types looks at
+#: What a fact is made of; to fetch the others as well would cost a fifth more.
+RECORDED = "seq, at, actor, type, version, data"
+#: Positions of the log that one reading of several types looks at: at its head a few, and then ever more.
+FIRST_WINDOW, LARGEST_WINDOW = 128, 65_536
+
+#: Every type in the log, by one seek each: also one that this software does not know.
+KINDS = """
+WITH RECURSIVE kind(name) AS (
+    SELECT MIN(type) FROM event
+    UNION ALL SELECT (SELECT MIN(type) FROM event WHERE type > name) FROM kind WHERE name IS NOT NULL
+) SELECT name FROM kind WHERE name IS NOT NULL
+"""
 
 _DECODERS = Decoders()
 
@@ -48,16 +60,28 @@ class Reading:
         *,
         to: int | None = None,
         types: Iterable[type[Event]] | None = None,
+        but: Iterable[type[Event]] = (),
         stream: str | None = None,
         page: int = 2000,
     ) -> Iterator[Recorded]:
-        """Facts with `after < seq <= to`, in order; pages by seq, so no read transaction stays open."""
+        """Facts with `after < seq <= to`, in order; pages by seq, so no read transaction stays open.
+
+        `types`: these alone, or (of all streams) `but`: all but these. Raises UnknownFact at the first of
+        them that a newer evertrain wrote.
+        """
+        names = None if types is None else [cls.__name__ for cls in types]
+        if stream is None and (but or (names is not None and len(names) > 1)):
+            pages = self._windows(names, [cls.__name__ for cls in but], after, to, page)
+        else:
+            pages = self._pages(names, stream, after, to, page)
+        return chain.from_iterable(map(unpack, pages))
+
+    def _pages(
+        self, names: list[str] | None, stream: str | None, after: int, to: int | None, page: int
+    ) -> Iterator[list[Any]]:
+        """Rows of one type or of all, of one stream or of all, so many at a time."""
         where, values = "", list[Any]()
-        if types is not None:
-            names = [cls.__name__ for cls in types]
-            if stream is None and len(names) > 1:
-                yield from self._read_kinds(names, after, to, page)
-                return
+        if names is not None:
             # `+type`: inside a stream the stream's index is the shorter way, whatever the planner guesses
             where += f" AND {'' if stream is None else '+'}type IN ({','.join('?' * len(names))})"
             values += names
@@ -67,41 +91,53 @@ class Reading:
         if to is not None:
             where += " AND seq <= ?"
             values.append(to)
-        sql = f"SELECT {COLUMNS} FROM event WHERE seq > ?{where} ORDER BY seq LIMIT {page}"
+        sql = f"SELECT {RECORDED} FROM event WHERE seq > ?{where} ORDER BY seq LIMIT {page}"
         while True:
             rows = self.reader.execute(sql, (after, *values)).fetchall()
-            yield from unpack(rows)
+            yield rows
             if len(rows) < page:
                 return
             after = rows[-1][0]
 
-    def _read_kinds(self, names: list[str], after: int, to: int | None, page: int) -> Iterator[Recorded]:
-        """Facts of several types, window by window.
+    def _windows(
+        self, names: list[str] | None, but: list[str], after: int, to: int | None, page: int
+    ) -> Iterator[list[Any]]:
+        """Rows of several types, window by window; `names` None: of every type in the log but `but`.
 
-        Each type's index gives its part: only a window is sorted, and the steps between, nine facts in ten,
-        are never touched.
+        Where half of a window was wanted, the next one is looked through as it lies. Else each type's index
+        gives its part, which alone is sorted: the steps between, nine facts in ten, are never touched.
         """
-        marks = ",".join("?" * len(names))
-        sql = f"SELECT {COLUMNS} FROM event WHERE type IN ({marks}) AND seq > ? AND seq <= ? ORDER BY seq"
+        lying = ("+type NOT IN", but) if names is None else ("+type IN", names)
         end = self.head() if to is None else min(to, self.head())
-        window = page
+        window, dense = min(page, FIRST_WINDOW), True
         while after < end:
-            upper = min(after + window, end)
-            rows = self.reader.execute(sql, (*names, after, upper)).fetchall()
-            yield from unpack(rows)
+            if names is None and not dense:  # found by now: `end` was read before
+                names = [name for (name,) in self.reader.execute(KINDS) if name not in but]
+            asked, values = lying if dense else ("type IN", names or ())
+            marks, upper = ",".join("?" * len(values)), min(after + window, end)
+            where = f"{asked} ({marks}) AND seq > ? AND seq <= ?"
+            sql = f"SELECT {RECORDED} FROM event WHERE {where} ORDER BY seq"
+            rows = self.reader.execute(sql, (*values, after, upper)).fetchall()
+            yield rows
+            dense = 2 * len(rows) >= upper - after
             after = upper if rows else self.before_next(upper)
-            if len(rows) < page:
-                window = min(2 * window, LARGEST_WINDOW)
+            if dense:
+                window = page
+            elif len(rows) < page:
+                window = min(max(page, 2 * window), LARGEST_WINDOW)
 
     def before_next(self, seq: int) -> int:
         """The position just before the next fact: `seq` itself, but where a damaged log has a hole."""
         (found,) = self.reader.execute("SELECT MIN(seq) FROM event WHERE seq > ?", (seq,)).fetchone()
         return seq if found is None else int(found) - 1
 
-    def get(self, seq: int) -> Recorded | None:
-        """One fact."""
+    def get(self, seq: int) -> Stored | None:
+        """One fact with its whole envelope."""
         row = self.reader.execute(f"SELECT {COLUMNS} FROM event WHERE seq = ?", (seq,)).fetchone()
-        return next(unpack([row])) if row else None
+        if row is None:
+            return None
+        _, at, actor, stream, name, version, causation, correlation, data = row
+        return Stored(seq, at, actor, _DECODERS[name, version](data), stream, causation, correlation)
 
     def newest(
         self, cls: type[Event], *, stream: str | None = None, to: int | None = None
@@ -124,7 +160,7 @@ class Reading:
         if to is not None:
             where += " AND seq <= ?"
             values.append(to)
-        sql = f"SELECT {COLUMNS} FROM event WHERE {where} ORDER BY seq DESC LIMIT ?"
+        sql = f"SELECT {RECORDED} FROM event WHERE {where} ORDER BY seq DESC LIMIT ?"
         return list(unpack(reversed(self.reader.execute(sql, (*values, n)).fetchall())))
 
     def commit_of(self, seq: int) -> tuple[int, bytes]:
@@ -167,7 +203,7 @@ class Reading:
 
 
 def unpack(rows: Iterable[Sequence[Any]]) -> Iterator[Recorded]:
-    """Stored rows as facts with their envelopes."""
+    """Rows of the columns RECORDED as facts."""
     decoders = _DECODERS
-    for seq, at, actor, stream, name, version, causation, correlation, data in rows:
-        yield Recorded(seq, at, actor, stream, decoders[name, version](data), causation, correlation)
+    for seq, at, actor, name, version, data in rows:
+        yield Recorded(seq, at, actor, decoders[name, version](data))

@@ -15,7 +15,7 @@ import msgspec
 
 from events.codec import TYPES
 from events.log import Log
-from events.types import Recorded
+from events.types import Stored
 
 FIRST_PAGE, LARGEST_PAGE = 32, 2048  # entries read from one index at a time: few facts are wanted, or all
 
@@ -189,12 +189,12 @@ def count(log: Log, query: Query, low: int, high: int, *, most: int, stretch: in
     return total, False
 
 
-def facts(log: Log, seqs: Sequence[int]) -> list[Recorded]:
+def facts(log: Log, seqs: Sequence[int]) -> list[Stored]:
     """The facts at these positions, in this order."""
     return [found for seq in seqs if (found := log.get(seq)) is not None]
 
 
-def matching(log: Log, query: Query, low: int, high: int, *, most: int | None = None) -> Iterator[Recorded]:
+def matching(log: Log, query: Query, low: int, high: int, *, most: int | None = None) -> Iterator[Stored]:
     """Every match with low < seq <= high, oldest first; with `most` only so many, the newest."""
     if most is not None:
         newest = (seq for seq, matches in walk(log, query, low, high, forward=False) if matches)

@@ -19,13 +19,18 @@ class Event(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Recorded(Struct, frozen=True, gc=False):
-    """A fact as the log holds it: the envelope, stamped once at the append, around the fact."""
+    """A fact with what the log stamped on it at the append: all that a fold may know."""
 
     seq: int  # position in the log: gapless, in commit order
     at: int  # µs since the epoch, for people; order rests on seq alone
     actor: str  # who appended: daemon, trainer, watchdog, cli, web
-    stream: str
     event: Event
+
+
+class Stored(Recorded, frozen=True, gc=False):
+    """The same with its whole envelope, as the audit shows it."""
+
+    stream: str
     causation: int | None  # seq of the fact that led to this one
     correlation: int | None  # seq of the fact that began the story
 

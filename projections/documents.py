@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from events.codec import encode
-from events.types import Event, Recorded, StepsCompleted
+from events.types import Event, StepsCompleted, Stored
 from projections import lineage
 from projections.crashes import Crash
 from projections.fold import State
@@ -185,7 +185,7 @@ def crash_report(one: Crash) -> dict[str, Any]:
     }
 
 
-def event(recorded: Recorded) -> dict[str, Any]:
+def event(recorded: Stored) -> dict[str, Any]:
     """One fact; numbers JSON cannot hold are null, and `nonfinite` in the data names their place and kind."""
     return {
         "seq": recorded.seq,

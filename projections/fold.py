@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -79,35 +80,37 @@ def apply(state: State, recorded: Recorded) -> State:
 
 
 def fold(facts: Iterable[Recorded], state: State = EMPTY) -> State:
-    """State = fold(apply, facts)."""
-    for recorded in facts:
-        state = apply(state, recorded)
-    return state
+    """State = fold(apply, facts); put together once, at the end."""
+    parts, last = {name: getattr(state, name) for name in PROJECTIONS}, None
+    for last in facts:
+        for name, apply_one in READERS.get(type(last.event), ()):
+            parts[name] = apply_one(parts[name], last)
+    return state if last is None else State(last.seq, last.at, **parts)
 
 
 class Follower:
     """State at the head of a log; `read(after)` gives the folded facts behind a position, in order.
 
-    `passed` sees the state after each of them.
+    `passed` sees the state `every` so many facts and at the head, and how many there were since.
     """
 
     def __init__(
         self,
         read: Callable[[int], Iterator[Recorded]],
         state: State = EMPTY,
-        passed: Callable[[State], None] = lambda state: None,
+        passed: Callable[[State, int], None] = lambda state, facts: None,
+        every: int = 256,
     ) -> None:
-        self._read, self._passed = read, passed
+        self._read, self._passed, self._every = read, passed, every
         self.state = state
 
     def catch_up(self) -> State:
         """Fold what is new."""
-        state = self.state
-        for recorded in self._read(state.seq):
-            state = apply(state, recorded)
-            self._passed(state)
-        self.state = state
-        return state
+        facts = self._read(self.state.seq)
+        while some := list(islice(facts, self._every)):
+            self.state = fold(some, self.state)
+            self._passed(self.state, len(some))
+        return self.state
 
 
 def plain(value: Any) -> Any:

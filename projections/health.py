@@ -85,11 +85,11 @@ EMPTY = Health()
 def apply(state: Health, recorded: Recorded) -> Health:
     seq, at = recorded.seq, recorded.at
     match recorded.event:
+        case PhaseEntered(role=role, phase=phase) if role in state.processes:
+            return _process(state, role, replace(state.processes[role], phase=phase, since=at))
         case ProcessStarted(role=role, pid=pid):
             crashes = state.processes[role].crashes if role in state.processes else 0
             return _process(state, role, Process(pid, "running", None, at, at, crashes))
-        case PhaseEntered(role=role, phase=phase) if role in state.processes:
-            return _process(state, role, replace(state.processes[role], phase=phase, since=at))
         case ProcessExited(role=role, pid=pid):
             return _process(state, role, Process(pid, "exited", None, at))
         case ProcessCrashed() as e:

@@ -129,22 +129,21 @@ EMPTY = Runs()
 
 def apply(state: Runs, recorded: Recorded) -> Runs:
     seq = recorded.seq
-    match recorded.event:
-        case TrainingStarted() as e:
-            return _started(state, e, recorded)
-        case AttemptStarted(run=run):
-            return _set(state, run, attempt=state.runs[run].attempt + 1)
-        case PhaseEntered(run=str(run), phase=phase) if run in state.runs and phase in PHASES:
-            reached = PHASES.index(phase)  # nearly always one that it has been in before
-            return _set(state, run, phase=reached) if reached > state.runs[run].phase else state
-        case ProcessCrashed(run=str(run), category="disk_full") if run in state.runs:
-            return _set(state, run, phase=0)  # no fault of the file: no try
-        case ProcessCrashed(run=str(run)) as e if run in state.runs and e.category not in INCURABLE:
-            return _crashed(state, run, e)
+    match recorded.event:  # first what comes most often: each case before it costs its tenth of a microsecond
+        case PhaseEntered(run=run, phase=phase):
+            return _entered(state, run, phase)
         case ValidationMeasured() as e:
             return _validated(state, e, seq)
         case CheckpointSaved(global_step=global_step):
             return replace(state, global_step=global_step)
+        case TrainingStarted() as e:
+            return _started(state, e, recorded)
+        case AttemptStarted(run=run):
+            return _set(state, run, attempt=state.runs[run].attempt + 1)
+        case ProcessCrashed(run=str(run), category="disk_full") if run in state.runs:
+            return _set(state, run, phase=0)  # no fault of the file: no try
+        case ProcessCrashed(run=str(run)) as e if run in state.runs and e.category not in INCURABLE:
+            return _crashed(state, run, e)
         case TrainingPaused(run=run, global_step=global_step):
             return _set(replace(state, global_step=global_step), run, state="paused")
         case ServiceResumed() if state.current is not None and state.current.state == "paused":
@@ -168,6 +167,14 @@ def apply(state: Runs, recorded: Recorded) -> Runs:
             return _ended(state, e.run, "failed", e.global_step, seq, e.reason)
         case _:
             return state
+
+
+def _entered(state: Runs, run: str | None, phase: str) -> Runs:
+    """Nearly always a phase that it has been in before."""
+    known = state.runs.get(run) if run is not None and phase in PHASES else None
+    if known is None or PHASES.index(phase) <= known.phase:
+        return state
+    return _set(state, known.id, phase=PHASES.index(phase))
 
 
 def _started(state: Runs, e: TrainingStarted, recorded: Recorded) -> Runs:

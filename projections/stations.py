@@ -18,9 +18,9 @@ class Stations:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def passed(self, state: State) -> None:
-        """The fold stands at this state, one fact behind the one before."""
-        self._since += 1
+    def passed(self, state: State, facts: int = 1) -> None:
+        """The fold stands at this state, so many facts behind the one before."""
+        self._since += facts
         if self._since >= self._stride:
             kept, self._since = [*self._kept, state], 0
             if len(kept) > self._most:

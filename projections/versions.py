@@ -112,9 +112,8 @@ def apply(state: Versions, recorded: Recorded) -> Versions:
                 e.validation_loss, e.path, e.manifest_sha256, e.weights_sha256, e.size_bytes, e.log_seq,
                 e.log_hash, e.kind, e.sources, recorded.seq, e.fixed_validation_loss,
             )  # fmt: skip
-            state = replace(
-                state, versions=state.versions.set(e.version, version), order=(*state.order, e.version)
-            )
+            order = state.order + (e.version,)  # noqa: RUF005  (copies thousands of names once, not twice)
+            state = replace(state, versions=state.versions.set(e.version, version), order=order)
             if e.kind != "run":
                 return state  # a release is for others: what trains goes on from what it has
             due = tuple(due for due in state.due if due.event.run != e.run)

@@ -58,6 +58,6 @@ def specimens() -> list[Event]:
 def recorded(facts: list[Event], after: int = 0) -> list[Recorded]:
     """As a log would hold them: numbered, a second apart."""
     return [
-        Recorded(seq, 1_700_000_000_000_000 + seq * 1_000_000, "test", "any", fact, None, None)
+        Recorded(seq, 1_700_000_000_000_000 + seq * 1_000_000, "test", fact)
         for seq, fact in enumerate(facts, start=after + 1)
     ]

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from events.codec import TYPES
 from events.log import Log
-from events.reading import COLUMNS, unpack
+from events.reading import RECORDED, unpack
 from events.search import Query, count, facts, find
-from events.types import Recorded
+from events.types import Recorded, Stored
 from projections.fold import NUMERIC, State
 from projections.lineage import streams
 from web.forms import number
@@ -63,7 +63,7 @@ class Filter:
 class Found:
     """One page, newest first."""
 
-    facts: list[Recorded]
+    facts: list[Stored]
     count: int
     capped: bool  # more than `count` match
     older: int | None  # before= of the next page
@@ -146,7 +146,7 @@ def search(log: Log, wanted: Filter) -> Found:
     )  # fmt: skip
 
 
-def piece(log: Log, wanted: Filter, after: int, to: int) -> tuple[list[Recorded], int | None]:
+def piece(log: Log, wanted: Filter, after: int, to: int) -> tuple[list[Stored], int | None]:
     """The next matches behind `after`, oldest first, and where to go on; None: there are no more."""
     low, high = _bounds(log, wanted)
     start, stop = max(low, after), min(high, to)
@@ -163,9 +163,9 @@ def _bounds(log: Log, wanted: Filter) -> tuple[int, int]:
     return low, high
 
 
-def causes(log: Log, fact: Recorded) -> list[Recorded]:
+def causes(log: Log, fact: Stored) -> list[Stored]:
     """What led to a fact, the nearest cause first, as far as the log says and `CAUSES` steps back."""
-    found: list[Recorded] = []
+    found: list[Stored] = []
     cause = fact.causation
     while cause is not None and len(found) < CAUSES and (led := log.get(cause)) is not None:
         found.append(led)
@@ -183,7 +183,7 @@ class Around:
     effects: list[Recorded]  # facts it caused
 
 
-def around(log: Log, fact: Recorded) -> Around:
+def around(log: Log, fact: Stored) -> Around:
     """The neighbours in its stream, and what it led to."""
     here = (fact.stream, fact.seq)
     before = log.reader.execute(
@@ -193,6 +193,6 @@ def around(log: Log, fact: Recorded) -> Around:
         "SELECT seq FROM event WHERE stream = ? AND seq > ? ORDER BY seq LIMIT 1", here
     ).fetchone()
     caused = log.reader.execute(
-        f"SELECT {COLUMNS} FROM event WHERE causation = ? ORDER BY seq LIMIT ?", (fact.seq, PAGE)
+        f"SELECT {RECORDED} FROM event WHERE causation = ? ORDER BY seq LIMIT ?", (fact.seq, PAGE)
     ).fetchall()
     return Around(before[0] if before else None, behind[0] if behind else None, list(unpack(caused)))

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from events.types import Recorded
+from events.types import Stored
 from projections import documents
 from projections.status import iso
 from web import assets, audit, live, plots, replay, views
@@ -131,13 +131,13 @@ async def audit_lines(request: Request) -> Response:
     return StreamingResponse(lines(), media_type="application/x-ndjson", headers=named)
 
 
-def fact_at(of: Monitor, text: str) -> Recorded | None:
+def fact_at(of: Monitor, text: str) -> Stored | None:
     """The fact at a position; None: the text is no position, or nothing is there."""
     seq = number(text)
     return of.log.get(seq) if seq is not None else None
 
 
-def _fact(of: Monitor, text: str) -> Recorded:
+def _fact(of: Monitor, text: str) -> Stored:
     fact = fact_at(of, text)
     if fact is None:
         raise HTTPException(404, f"The log holds no fact #{text}.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from events.log import Log
 from events.types import Event, Recorded, StepsCompleted
 from projections import moments
-from projections.fold import FOLDED, PROJECTIONS, State, apply
+from projections.fold import NUMERIC, PROJECTIONS, State, apply
 from projections.moments import Moment
 from projections.stations import Stations
 from web import readings
@@ -55,7 +55,7 @@ class Past:
         known = [self._stations.before(seq), newest, *self._kept.values()]
         state = max((state for state in known if state.seq <= seq), key=lambda state: state.seq)
         walk = [state]
-        for recorded in self.log.read(state.seq, to=seq, types=FOLDED):
+        for recorded in self.log.read(state.seq, to=seq, but=NUMERIC):
             state = apply(state, recorded)
             walk.append(state)
         if len(walk) > 2:  # a step forward is no way to come back on
@@ -79,7 +79,7 @@ class Past:
     def between(self, one: int, other: int) -> Iterator[Recorded]:
         """The folded facts behind the earlier position up to the later one."""
         low, high = sorted((one, other))
-        return self.log.read(low, to=high, types=FOLDED)
+        return self.log.read(low, to=high, but=NUMERIC)
 
     def look(self, seq: int) -> Now:
         """What the live pages showed when the log ended at `seq`, but for what is measured and not told."""
@@ -102,7 +102,7 @@ class Past:
     def next_change(self, seq: int) -> int | None:
         """The first fact behind `seq` that changes any state; None: none does."""
         state = self.state(seq)
-        for recorded in self.log.read(seq, types=FOLDED, page=NEXT_READ):
+        for recorded in self.log.read(seq, but=NUMERIC, page=NEXT_READ):
             after = apply(state, recorded)
             if _differ(state, after):
                 return recorded.seq

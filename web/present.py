@@ -11,7 +11,7 @@ from db.workspace import Workspace
 from events.log import Log, now_us
 from events.types import Recorded, ResourcesSampled, StepsCompleted
 from projections import status
-from projections.fold import FOLDED, Follower, State
+from projections.fold import NUMERIC, Follower, State
 from projections.reports import RunFacts
 from projections.run import Run
 from projections.stations import Stations
@@ -65,7 +65,7 @@ class Present:
         self.log, self.workspace = log, workspace
         self._lock = threading.RLock()
         self.stations = Stations()
-        self._follower = Follower(lambda after: log.read(after, types=FOLDED), passed=self.stations.passed)
+        self._follower = Follower(lambda after: log.read(after, but=NUMERIC), passed=self.stations.passed)
         self._trails: dict[str | None, Trail] = {}
         self._notable: tuple[int, tuple[Recorded, ...]] = (-1, ())
         self._run_facts: dict[str, tuple[int, RunFacts]] = {}

@@ -11,7 +11,7 @@ from core.cli.terms import USAGE, JsonOption, WorkspaceOption, fail, moment, ope
 
 if TYPE_CHECKING:
     from events.log import Log
-    from events.types import Recorded
+    from events.types import Stored
 
 FOLLOW_SECONDS = 0.2
 
@@ -103,7 +103,7 @@ def _streams(log: "Log", file: str | None, *named: str) -> tuple[str, ...] | Non
     return tuple(sorted(set.intersection(*asked))) if asked else None
 
 
-def _print(recorded: "Recorded", as_json: bool) -> None:
+def _print(recorded: "Stored", as_json: bool) -> None:
     from projections import documents
 
     found = documents.event(recorded)

@@ -14,7 +14,7 @@ from core.logbook import newest_steps
 from events.log import now_us
 from events.types import Event
 from projections import status
-from projections.fold import FOLDED
+from projections.fold import NUMERIC
 
 UNCHANGED_SECONDS = 30.0
 
@@ -55,7 +55,7 @@ class Journal:
         """The new facts, a line each; steps are left to the log itself."""
         lines: dict[str, list[str]] = {}
         seq = self._seq
-        for recorded in service.log.read(self._seq, types=FOLDED):
+        for recorded in service.log.read(self._seq, but=NUMERIC):
             at = datetime.fromtimestamp(recorded.at / 1e6).astimezone()
             clock = at.isoformat(timespec="milliseconds")
             line = f"{clock} #{recorded.seq} {recorded.actor} {_line(recorded.event)}"

@@ -27,7 +27,7 @@ from db.workspace import Workspace
 from events.log import Log
 from events.types import StepsCompleted
 from projections import curves, moments, pins
-from projections.fold import FOLDED, Follower, State
+from projections.fold import NUMERIC, Follower, State
 from projections.stations import Stations
 from tests.bench.table import tell, tell_of
 from tests.bench.test_start_up import seconds_of
@@ -82,7 +82,7 @@ def log(years: Years) -> Iterator[Log]:
 def folded(log: Log) -> tuple[Past, State]:
     """As the monitor has it after its start: folded once, with the stations passed."""
     stations = Stations()
-    follower = Follower(lambda after: log.read(after, types=FOLDED), passed=stations.passed)
+    follower = Follower(lambda after: log.read(after, but=NUMERIC), passed=stations.passed)
     began = time.process_time()
     state = follower.catch_up()
     tell("fold of all facts, once", "-", [time.process_time() - began], stations=len(stations))
@@ -170,7 +170,7 @@ def test_a_moment_of_the_past_is_near_wherever_it_lies(log: Log, folded: tuple[P
     show("state as of any N", "p95 <= 100 ms", jumps)
     show("a step back or forth", "p95 <= 20 ms", steps)
     for at in places[: LOOKS // 2]:
-        read = log.read(at, types=FOLDED, page=BETWEEN + 1)
+        read = log.read(at, but=NUMERIC, page=BETWEEN + 1)
         to = max(fact.seq for fact in islice(read, BETWEEN))
         one, other = past.moment(at), past.moment(to)
         seconds, found = cost(

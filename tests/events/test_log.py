@@ -12,7 +12,7 @@ from db.migrate import migrate, migrations
 from db.tables import CommandRow, CommitRow, EventRow
 from events import log as module
 from events.chain import GENESIS, link
-from events.codec import encode
+from events.codec import UnknownFact, encode, stream_of
 from events.heartbeat import Heartbeat
 from events.log import Conflict, KeyReused, Log
 from events.types import (
@@ -39,7 +39,9 @@ def test_facts_come_back_as_they_were_with_their_envelope(log: Log) -> None:
 
     assert list(range(1, len(facts) + 1)) == seqs == [each.seq for each in found]
     assert repr(facts) == repr([each.event for each in found])  # repr: NaN is not equal to itself
-    assert {("daemon", 7, 3)} == {(each.actor, each.causation, each.correlation) for each in found}
+    whole = [log.get(seq) for seq in seqs]
+    assert {("daemon", 7, 3)} == {(each.actor, each.causation, each.correlation) for each in whole}
+    assert [stream_of(fact) for fact in facts] == [each.stream for each in whole]
     assert 1 == len({each.at for each in found})
 
 
@@ -321,3 +323,14 @@ def test_facts_of_several_types_come_in_order_whatever_lies_between(log: Log, pa
     for after, to in bounds:
         wanted = [seq for seq in every if after < seq <= (head if to is None else to)]
         assert wanted == [fact.seq for fact in log.read(after, to=to, types=types, page=page)]
+        assert wanted == [fact.seq for fact in log.read(after, to=to, but=(StepsCompleted,), page=page)]
+
+
+@pytest.mark.parametrize("page", [1, 2000])
+def test_a_fact_of_a_newer_software_is_not_passed_over(log: Log, page: int) -> None:
+    log.append(PauseRequested(), specimen(StepsCompleted), ResumeRequested())
+    log._write.execute(module.INSERT_EVENT, (4, 0, "web", "moon", "MoonLanded", 1, None, None, "{}"))
+
+    assert 2 == sum(1 for _ in log.read(to=3, but=(StepsCompleted,), page=page))
+    with pytest.raises(UnknownFact, match="MoonLanded"):
+        list(log.read(but=(StepsCompleted,), page=page))

@@ -24,7 +24,7 @@ def steps(first: int, losses: list[float | None], run: str = "r", attempt: int =
     event = StepsCompleted(
         run=run, attempt=attempt, first_step=first, first_global_step=first, n=len(losses), columns=columns
     )
-    return Recorded(first, 0, "trainer", f"run/{run}", event, None, None)
+    return Recorded(first, 0, "trainer", event)
 
 
 def cut(losses: list[float | None], sizes: list[int]) -> list[Recorded]:

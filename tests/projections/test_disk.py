@@ -24,10 +24,11 @@ CONFIG = {"disk_floor_gb": 10.0, "disk_target_gb": 50.0}
 
 def samples(free: list[float | None], every: int = MINUTE_US) -> list[Recorded]:
     return [
-        Recorded(n, n * every, "daemon", "process/daemon",
-                 ResourcesSampled(every_seconds=5, columns={"disk_free_bytes": [value]}), None, None)
+        Recorded(
+            n, n * every, "daemon", ResourcesSampled(every_seconds=5, columns={"disk_free_bytes": [value]})
+        )
         for n, value in enumerate(free, start=1)
-    ]  # fmt: skip
+    ]
 
 
 def test_floor_and_target_are_capped_on_a_small_disk() -> None:

@@ -47,8 +47,8 @@ def test_a_clean_end_or_a_file_given_up_starts_the_count_anew() -> None:
 def test_a_long_healthy_life_starts_the_count_anew() -> None:
     state = fold(start(), crash(), start(), crash(), start())
     at = state.processes["trainer"].started_at
-    soon = apply(state, Recorded(6, at + HEALTHY_US - 1, "watchdog", "", crash(), None, None))
-    late = apply(state, Recorded(6, at + HEALTHY_US, "watchdog", "", crash(), None, None))
+    soon = apply(state, Recorded(6, at + HEALTHY_US - 1, "watchdog", crash()))
+    late = apply(state, Recorded(6, at + HEALTHY_US, "watchdog", crash()))
 
     assert (3, 1) == (soon.processes["trainer"].crashes, late.processes["trainer"].crashes)
 

@@ -36,7 +36,7 @@ def test_a_crash_with_an_xid_is_explained_by_it() -> None:
             role="trainer", pid=7, exit_code=1, signal=None, error="RuntimeError", category="cuda_error",
             resources=resources,
         )  # fmt: skip
-        return crash(Recorded(5, 0, "watchdog", "process/trainer", fact, None, None)).meaning.advice
+        return crash(Recorded(5, 0, "watchdog", fact)).meaning.advice
 
     assert ACTIONS["reboot"] == told(xid=79)
     assert MEANINGS["cuda_error"].advice == told() == told(xid=999)

@@ -13,11 +13,11 @@ from starlette.testclient import TestClient
 from events.types import (
     AlertRaised,
     PauseRequested,
-    Recorded,
     ResourcesSampled,
     ResumeRequested,
     ServicePaused,
     StepsCompleted,
+    Stored,
 )
 from projections import documents
 from projections.fold import NUMERIC, fold
@@ -75,10 +75,10 @@ FILTERS: list[dict[str, Any]] = [
 
 
 def expected(story: Story, wanted: audit.Filter) -> list[int]:
-    return [r.seq for r in story.log.read() if fits(r, wanted)][::-1]
+    return [r.seq for r in map(story.log.get, range(story.log.head(), 0, -1)) if fits(r, wanted)]
 
 
-def fits(recorded: Recorded, wanted: audit.Filter) -> bool:
+def fits(recorded: Stored, wanted: audit.Filter) -> bool:
     named = [{wanted.stream}, {f"run/{wanted.run}"}, set(wanted.about or ())]
     asked = [wanted.stream, wanted.run, wanted.about]
     stored = msgspec.json.encode(recorded.event).decode().lower()

@@ -19,7 +19,7 @@ from web.trail import SINGLE_STEPS, Trail
 def test_any_order_of_moments_gives_the_fold_up_to_each(tmp_path: Path) -> None:
     log = rich(tmp_path).log
     stations = Stations(most=4, stride=3)
-    follower = Follower(lambda after: log.read(after, types=FOLDED), passed=stations.passed)
+    follower = Follower(lambda after: log.read(after, types=FOLDED), passed=stations.passed, every=2)
     past, head = Past(log, follower.catch_up, stations), log.head()
 
     for n in range(4 * KEPT):

@@ -165,7 +165,7 @@ def test_a_retry_is_offered_exactly_where_the_daemon_would_take_it(tmp_path: Any
     names = {entry.name: key for key, entry in state.queue.entries.items()}
     taken = set()
     for name, key in names.items():
-        asked = Recorded(state.seq + 1, 0, "web", "control", RetryRequested(sha256=key), None, None)
+        asked = Recorded(state.seq + 1, 0, "web", RetryRequested(sha256=key))
         (answer,) = control.answer(fold([asked], state), trainer_alive=True)
         taken |= {name} if isinstance(answer, FileReopened) else set()
     pages = {name: client.get(f"/files/{key}").text for name, key in names.items()}

@@ -78,7 +78,7 @@ class World:
 
     def tell(self, *facts: Event) -> None:
         for fact in facts:
-            recorded = Recorded(self.state.seq + 1, self.at, "test", "any", fact, None, None)
+            recorded = Recorded(self.state.seq + 1, self.at, "test", fact)
             self.state = apply(self.state, recorded)
 
     def clock(self, things: list[Thing]) -> int:

@@ -132,7 +132,7 @@ def test_requests_are_answered_once_each_with_their_cause(service: Service) -> N
 
     answers = recorded(service, ServicePaused, RequestRefused)
 
-    assert asked == [each.causation for each in answers]
+    assert asked == [service.log.get(each.seq).causation for each in answers]
     assert ["ServicePaused", "RequestRefused", "RequestRefused"] == [type(a.event).__name__ for a in answers]
     assert () == service.state().control.pending
 
