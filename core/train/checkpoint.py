@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from core.direct import DirectFile
 from core.files import fsync_file, fsync_folder, sha256_of
 from core.train import moments
 from core.train.refusals import CheckpointDamaged
@@ -160,22 +161,10 @@ def sweep(parent: Path) -> int:
 
 
 def _store(content: Image, path: Path) -> None:
-    """Write a file from its first byte to its last; space is taken before, each piece sent off at once."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, content.size)
-        begin = 0
+    with DirectFile(path, content.size) as file:
         for piece in content.pieces():
-            size = len(piece)
-            while piece:
-                piece = piece[os.write(descriptor, piece) :]
-            # Linux starts to write out what is no longer needed in memory; else all of it waits for fsync,
-            # and the disk stands still till then (mm/fadvise.c)
-            os.posix_fadvise(descriptor, begin, size, os.POSIX_FADV_DONTNEED)
-            begin += size
+            file.write(piece)
             moved()
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 import resource
 import signal
 from pathlib import Path
@@ -127,34 +126,6 @@ def test_moments_that_miss_a_parameter_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointDamaged, match="moments of other parameters"):
         checkpoint.load(tmp_path / "checkpoint-1", *stepped())
-
-
-def test_all_of_a_file_is_sent_to_the_disk_before_it_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the disk stands still while the file is written, and the save takes as long as both together."""
-    sent: dict[str, list[tuple[int, int]]] = {}
-    waited: dict[str, list[tuple[int, int]]] = {}
-    advise, sync = os.posix_fadvise, checkpoint.fsync_file
-
-    def advised(descriptor: int, begin: int, size: int, advice: int) -> None:
-        advise(descriptor, begin, size, advice)
-        if advice == os.POSIX_FADV_DONTNEED:
-            name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
-            sent.setdefault(name, []).append((begin, size))
-
-    def synced(path: Path) -> None:
-        waited[path.name] = list(sent.get(path.name, ()))
-        sync(path)
-
-    monkeypatch.setattr(os, "posix_fadvise", advised)
-    monkeypatch.setattr(checkpoint, "fsync_file", synced)
-    checkpoint.write(tmp_path / "checkpoint-1", *stepped(), {"step": 1})
-
-    for name in (checkpoint.WEIGHTS, checkpoint.MOMENTS):
-        ends = [0, *(begin + size for begin, size in waited[name])]
-        assert ends[:-1] == [begin for begin, _ in waited[name]]
-        assert ends[-1] == (tmp_path / "checkpoint-1" / name).stat().st_size
 
 
 def test_a_save_on_a_full_disk_says_so_and_leaves_nothing(tmp_path: Path) -> None:
