@@ -11,7 +11,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from core.direct import DirectFile
 from core.files import fsync_file, fsync_folder, sha256_of
 from core.train import moments
 from core.train.refusals import CheckpointDamaged
@@ -57,28 +57,23 @@ def images(network: Any, optimizer: torch.optim.Optimizer) -> dict[str, Image]:
 def put(folder: Path, files: Mapping[str, Image], network: Any, position: Mapping[str, Any]) -> Saved:
     """Write a resume point at `folder`, which must not exist. Returns once it is on the disk.
 
-    `files` must not change meanwhile: another thread hashes them beside the writing.
-    `network` is a transformers model, so the folder also loads with from_pretrained; `position` goes to
-    state.json. Raises OSError when the disk refuses; then nothing but a partial folder is left, and that is
-    removed.
+    `files` must not change meanwhile. `network` is a transformers model, so the folder also loads with
+    from_pretrained; `position` goes to state.json. Raises OSError when the disk refuses; then nothing but a
+    partial folder is left, and that is removed.
     """
     began = time.monotonic()
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
     try:
-        with ThreadPoolExecutor(1, "hashing") as hashing:
-            hashes = {name: hashing.submit(content.sha256) for name, content in files.items()}
-            for name, content in files.items():
-                _store(content, partial / name)
-            network.config.save_pretrained(partial)
-            if network.generation_config is not None:
-                network.generation_config.save_pretrained(partial)
-            (partial / POSITION).write_text(json.dumps(dict(position), indent=2, sort_keys=True) + "\n")
-            for path in partial.iterdir():
-                fsync_file(path)
-                moved()
-            known = {name: found.result() for name, found in hashes.items()}
+        known = {name: _store(content, partial / name) for name, content in files.items()}
+        network.config.save_pretrained(partial)
+        if network.generation_config is not None:
+            network.generation_config.save_pretrained(partial)
+        (partial / POSITION).write_text(json.dumps(dict(position), indent=2, sort_keys=True) + "\n")
+        for path in partial.iterdir():
+            fsync_file(path)
+            moved()
         sizes = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
         entries = {
             name: {"sha256": known.get(name) or sha256_of(partial / name), "size": size}
@@ -159,17 +154,15 @@ def sweep(parent: Path) -> int:
     return len(left)
 
 
-def _store(content: Image, path: Path) -> None:
-    """Write a file from its first byte to its last; its space is taken before."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, content.size)
+def _store(content: Image, path: Path) -> str:
+    """Write a file; its SHA-256. Each piece is hashed and copied while it is in the processor's cache."""
+    digest = hashlib.sha256()
+    with DirectFile(path, content.size) as file:
         for piece in content.pieces():
-            while piece:
-                piece = piece[os.write(descriptor, piece) :]
+            digest.update(piece)
+            file.write(piece)
             moved()
-    finally:
-        os.close(descriptor)
+    return digest.hexdigest()
 
 
 @contextmanager

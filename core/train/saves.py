@@ -28,6 +28,7 @@ from events.types import AlertCleared, AlertRaised, CheckpointSaved
 from projections.fold import Follower
 
 NICE = 10  # of the threads that save: where cores are few, the steps come first
+SHARE = 1 / 3  # of a core, that a save takes beside the steps: they share the way to the memory
 CHECK = "EVERTRAIN_CHECK_SAVES"  # 1: each file is compared with the state at the instant it is of
 
 
@@ -36,7 +37,8 @@ class Saving:
 
     def __init__(self, work: Callable[["Saving"], None], heard: Callable[[], None]) -> None:
         self.copied = threading.Event()  # from here on the state may change
-        self.is_awaited = False
+        self._awaited = threading.Event()
+        self._since: tuple[float, float] | None = None  # wall and CPU, since it is beside the steps
         self._work, self._heard = work, heard
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="save", daemon=True)
@@ -47,12 +49,17 @@ class Saving:
         return not self._thread.is_alive()
 
     def hear(self) -> None:
-        """A piece is done."""
-        if self.is_awaited:
+        """A piece is done. While the steps go on, they have the machine for a while."""
+        if self._awaited.is_set():
             self._heard()
+        elif self.copied.is_set():
+            now = time.monotonic(), time.thread_time()
+            wall, cpu = self._since = self._since or now
+            self._awaited.wait(max(0.0, (now[1] - cpu) / SHARE - (now[0] - wall)))
 
     def join(self) -> None:
-        """Wait for its end, however it ends."""
+        """Wait for its end, however it ends: no more pauses, and each piece is a beat."""
+        self._awaited.set()
         self._thread.join()
 
     def result(self) -> None:
@@ -138,7 +145,6 @@ class Saves:
             saving, place = self._under_way
             if not saving.is_done:
                 self._recorder.enter("save", place.step, place.run)
-                saving.is_awaited = True
             saving.join()
             self._under_way = None
             saving.result()

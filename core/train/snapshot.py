@@ -19,7 +19,7 @@ from torch import Tensor
 from core import ram
 from events.heartbeat import moved
 
-PIECE = 8 << 20  # bytes hashed and written at a time
+PIECE = 2 << 20  # bytes hashed and written at a time: a processor's cache holds them
 SPARE = 1.1  # times the buffer's size must be free to take it: what is short later, the kernel kills for
 #: In the order in which tensors lie in a file: wide ones first, so that all are aligned; equal ones by name.
 DTYPES = {

@@ -19,9 +19,9 @@ import pytest
 
 from tests.bench.table import tell
 
-ROUNDS = 5
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
 PAIRS = 4  # of a raw and of our write, in each round
-BEFORE, AFTER = 3, 2  # steps without a save, around each
+SAVES, WITHOUT = 4, 4  # beside training, in each round; steps before, between and after them
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
@@ -49,7 +49,7 @@ class Spent:
     raw: list[float] = field(default_factory=list)
     trainer: list[float] = field(default_factory=list)
     begun: list[float] = field(default_factory=list)
-    settled: list[float] = field(default_factory=list)
+    settled: list[float] = field(default_factory=list)  # the mean of a round
     durable: list[float] = field(default_factory=list)  # nothing else is done meanwhile
     beside: list[float] = field(default_factory=list)  # while steps are trained
     slower: list[float] = field(default_factory=list)  # share of the steps' wall that the save has added
@@ -74,7 +74,6 @@ def spent(tmp_path: Path) -> Spent:
     from core.train.trainer import Figures
     from db.processes import Stop
     from events.heartbeat import Heartbeat
-    from events.types import CheckpointSaved
     from tests.core.train.stand import Stand
 
     torch.set_num_threads(1)
@@ -82,7 +81,7 @@ def spent(tmp_path: Path) -> Spent:
     base = tmp_path / "base"
     large_network().save_pretrained(base)
     settings = Settings(
-        batch_size=2, gradient_accumulation=1, learning_rate=1e-4, warmup_steps=1, max_length=128,
+        batch_size=1, gradient_accumulation=1, learning_rate=1e-4, warmup_steps=1, max_length=64,
         save_steps=10**6, eval_steps=10**6, validation_fraction=0.0,
     )  # fmt: skip
     stand = Stand(tmp_path / "workspace", base, replace(settings))
@@ -168,51 +167,50 @@ def spent(tmp_path: Path) -> Spent:
                 found.raw.append(timed(raw))
         found.trainer.append(timed(lambda: theirs._save_checkpoint(theirs.model, trial=None)))
         timed(lambda: None)
-        beside(found, train, saves, run)
-        saves.finish()
-        newest = log.newest(CheckpointSaved)
-        assert newest is not None and isinstance(newest.event, CheckpointSaved)
-        found.beside.append(newest.event.seconds)
+        beside(found, train, saves, run, log)
         print(turn, {name: round(getattr(found, name)[-1], 3) for name in Spent.__slots__})
     recorder.close()
     log.close()
     return found
 
 
-def beside(found: Spent, train: Callable[..., None], saves: Any, run: str) -> None:
-    """Steps without, steps while a save is under way, steps without."""
+def beside(found: Spent, train: Callable[..., None], saves: Any, run: str, log: Any) -> None:
+    """Steps without a save and steps while one is under way, in turn; each save beside its neighbours."""
     from core.train.points import Place
     from core.train.trainer import Figures
+    from events.types import CheckpointSaved
 
-    without: list[tuple[float, float]] = []  # wall, and CPU of this thread
-    under: list[tuple[float, float]] = []
-    left, cpu, before = AFTER, time.thread_time(), saves.waited
+    turns: list[list[tuple[float, float]]] = [[]]  # of steps: wall, and CPU of this thread
+    cpu, left, before = time.thread_time(), WITHOUT + 1, saves.waited  # in the first a new Trainer is made
 
     def after(figures: Figures) -> bool:
-        nonlocal left, cpu
-        spent = figures.seconds, time.thread_time() - cpu
-        goes_on = True
-        if len(without) < BEFORE:
-            without.append(spent)
-            if len(without) == BEFORE:
-                began = time.perf_counter()
-                saves.begin(Place(run, 1, figures.step, figures.global_step), "save_steps")
-                found.begun.append(time.perf_counter() - began)
-        elif left == AFTER and (not under or saves._under_way is not None):
-            under.append(spent)
-        else:
-            without.append(spent)
-            left -= 1
-            goes_on = left > 0
+        nonlocal cpu, left
+        turns[-1].append((figures.seconds, time.thread_time() - cpu))
+        left -= 1
+        if len(turns) % 2 == 0 and saves._under_way is None:
+            newest = log.newest(CheckpointSaved)
+            assert newest is not None and isinstance(newest.event, CheckpointSaved)
+            found.beside.append(newest.event.seconds)
+            turns.append([])
+            left = WITHOUT
+        elif len(turns) % 2 and not left:
+            if len(turns) > 2 * SAVES:
+                return False
+            began = time.perf_counter()
+            saves.begin(Place(run, 1, figures.step, figures.global_step), "save_steps")
+            found.begun.append(time.perf_counter() - began)
+            turns.append([])
         cpu = time.thread_time()
-        return goes_on
+        return True
 
     train(after)
-    found.settled.append(saves.waited - before)
-    for which, into in enumerate((found.slower, found.slower_cpu)):
-        usual = statistics.median(pair[which] for pair in without[1:])  # a new Trainer is made in the first
-        into.append(sum(pair[which] for pair in under) / (len(under) * usual) - 1)
-    found.steps.append(statistics.median(wall for wall, _ in without[1:]))
+    found.settled += [(saves.waited - before) / SAVES] * SAVES
+    turns[0].pop(0)
+    for usual, under, again in zip(turns[::2], turns[1::2], turns[2::2], strict=False):
+        for which, into in enumerate((found.slower, found.slower_cpu)):
+            one = statistics.median(pair[which] for pair in (*usual, *again))
+            into.append(sum(pair[which] for pair in under) / (len(under) * one) - 1)
+        found.steps.append(statistics.median(wall for wall, _ in usual))
 
 
 def stock_trainer(memory: Any, folder: Path) -> Any:
@@ -228,23 +226,29 @@ def stock_trainer(memory: Any, folder: Path) -> Any:
 
 def test_a_resume_point_costs_training_next_to_nothing(spent: Spent) -> None:
     stall = [begun + settled for begun, settled in zip(spent.begun, spent.settled, strict=True)]
-    writes = slice(PAIRS, None)
+
+    def rounds(found: list[float]) -> list[float]:
+        """Without those of the first round."""
+        return found[len(found) // (ROUNDS + 1) :]
 
     def against(mine: list[float], other: list[float]) -> float:
-        """Median of the rounds' ratios; the first round is not counted."""
-        both = list(zip(mine, other, strict=True))
-        return statistics.median(a / b for a, b in both[len(both) // (ROUNDS + 1) :])
+        """Median of the ratios, each to what was measured nearest to it."""
+        mine, other = rounds(mine), rounds(other)
+        return statistics.median(one / other[n * len(other) // len(mine)] for n, one in enumerate(mine))
 
-    tell("copy of the state", "-", spent.memcpy[1:])
-    tell("raw write + fsync", "-", spent.raw[writes])
-    tell("Trainer's save", "-", spent.trainer[1:])
-    tell("stall per checkpoint", "<= 0.1 x a copy", stall[1:], ratio=round(against(stall, spent.memcpy), 3))
+    tell("copy of the state", "-", rounds(spent.memcpy))
+    tell("raw write + fsync", "-", rounds(spent.raw))
+    tell("Trainer's save", "-", rounds(spent.trainer))
+    ratio = round(against(stall, spent.memcpy), 3)
+    tell("stall per checkpoint", "<= 0.1 x a copy", rounds(stall), ratio=ratio)
     ratio = round(against(stall, spent.trainer), 4)
-    tell("stall per checkpoint", "<= 0.02 x Trainer's save", stall[1:], ratio=ratio)
+    tell("stall per checkpoint", "<= 0.02 x Trainer's save", rounds(stall), ratio=ratio)
     ratio = round(against(spent.durable, spent.raw), 2)
-    tell("durable", "<= 1.5 x raw write + fsync", spent.durable[writes], ratio=ratio)
-    ratio = round(against(spent.beside, spent.raw[::PAIRS]), 2)
-    tell("durable beside training", "-", spent.beside[1:], ratio=ratio)
-    slower = round(statistics.median(spent.slower[1:]), 3)
-    cpu = round(statistics.median(spent.slower_cpu[1:]), 3)
-    tell("steps during a write", "<= 5 % slower", spent.steps[1:], slower=slower, slower_cpu=cpu)
+    tell("durable", "<= 1.5 x raw write + fsync", rounds(spent.durable), ratio=ratio)
+    ratio = round(against(spent.beside, spent.raw), 2)
+    tell("durable beside training", "-", rounds(spent.beside), ratio=ratio)
+    slower, cpu = (rounds(found) for found in (spent.slower, spent.slower_cpu))
+    low, _, high = statistics.quantiles(slower, n=4)
+    tell("steps during a write", "<= 5 % slower", rounds(spent.steps), saves=len(slower),
+         slower=round(statistics.median(slower), 3), half_within=(round(low, 3), round(high, 3)),
+         slower_cpu=round(statistics.median(cpu), 3))  # fmt: skip

@@ -134,7 +134,7 @@ class World:
             self.tell(
                 specimen(FileReceived, sha256=file, name=self.run),
                 specimen(TrainingStarted, run=self.run, sha256=file, parent=self.parent, weights=None,
-                         checkpoint=self.needed["open"], config={"max_attempts": 3}),
+                         checkpoint=self.needed["open"], request=None, config={"max_attempts": 3}),
             )  # fmt: skip
 
     def save(self, n: int, score: float | None) -> None:

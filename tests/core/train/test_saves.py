@@ -3,6 +3,7 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from core.inspection import folder_problems
 from core.train import checkpoint, snapshot
 from core.train.points import Place
 from core.train.refusals import CheckpointDiffers
-from core.train.saves import CHECK, NICE, Saves, Saving
+from core.train.saves import CHECK, NICE, SHARE, Saves, Saving
 from core.train.snapshot import Image, Snapshot
 from db.processes import Stop
 from events.heartbeat import moved
@@ -183,24 +184,68 @@ def test_the_buffer_is_taken_once_and_is_as_large_as_the_state(
 
 def test_a_save_beats_only_while_the_loop_waits_for_it() -> None:
     heard: list[str] = []
-    goes_on = threading.Event()
+    before: list[str] = []
+    looked = threading.Event()
 
     def work(saving: Saving) -> None:
         moved()
         saving.copied.set()
-        goes_on.wait(60)
+        moved()
+        before.extend(heard)
+        looked.set()
+        saving._awaited.wait(60)
         moved()
         raise OSError("the disk broke")
 
     saving = Saving(work, lambda: heard.append("beat"))
-    saving.copied.wait(60)
-    before = list(heard)
-    saving.is_awaited = True
-    goes_on.set()
+    assert looked.wait(60)
 
     with pytest.raises(OSError, match="the disk broke"):
         saving.result()
     assert ([], ["beat"]) == (before, heard)
+
+
+class Pauses(threading.Event):
+    """An event that counts who waits for it."""
+
+    times = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.times += 1
+        return super().wait(timeout)
+
+
+def test_a_save_leaves_the_machine_to_the_steps_until_they_wait_for_it() -> None:
+    pauses, times, beside = Pauses(), list[int](), threading.Event()
+    wall = cpu = 0.0
+
+    def burn(pieces: int) -> None:
+        for _ in range(pieces):
+            until = time.thread_time() + 0.01
+            while time.thread_time() < until:
+                pass
+            moved()
+        times.append(pauses.times)
+
+    def work(saving: Saving) -> None:
+        nonlocal wall, cpu
+        saving._awaited = pauses
+        burn(5)  # copying: the optimizer waits for this
+        saving.copied.set()
+        moved()
+        wall, cpu = time.monotonic(), time.thread_time()
+        burn(10)
+        wall, cpu = time.monotonic() - wall, time.thread_time() - cpu
+        beside.set()
+        saving._awaited.wait(60)
+        burn(5)
+
+    saving = Saving(work, lambda: None)
+    assert beside.wait(60)
+    saving.result()
+
+    assert [0, 11, 12] == times
+    assert wall >= 0.99 * cpu / SHARE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is of the whole process")
