@@ -28,7 +28,7 @@ from events.types import AlertCleared, AlertRaised, CheckpointSaved
 from projections.fold import Follower
 
 NICE = 10  # of the threads that save: where cores are few, the steps come first
-SHARE = 1 / 3  # of a core, that a save takes beside the steps: they share the way to the memory
+SHARE = 1 / 4  # of a core, that a save takes beside the steps: they share the way to the memory
 CHECK = "EVERTRAIN_CHECK_SAVES"  # 1: each file is compared with the state at the instant it is of
 
 
