@@ -142,10 +142,14 @@ def choose(model: PackedModel) -> str:
 
 
 def is_safe(difference: Difference | str, *, half: bool) -> bool:
-    """Is the difference rounding and nothing else? A leak differs by tenths (NaN is never safe)."""
+    """Is the difference rounding and nothing else? A leak differs by tenths (NaN is never safe).
+
+    Rounding grows with depth and with what was learned: SmolLM2-135M, of thirty layers, in fp32, differs by
+    1e-5 in loss and 2e-5 in gradient; with a leak by 1.5 and 1.0.
+    """
     if isinstance(difference, str):
         return False
-    loss, gradient = (2e-2, 5e-2) if half else (1e-5, 1e-5)
+    loss, gradient = (2e-2, 5e-2) if half else (1e-3, 1e-3)
     return difference.loss <= loss and difference.gradient <= gradient
 
 

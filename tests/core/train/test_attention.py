@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, Qwen3Config, Qwen3ForCausalLM
+from transformers import AttentionInterface, LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from core.decide.batches import pack
 from core.train.attention import (
@@ -110,6 +110,33 @@ def test_the_self_test_passes_ours_and_leaves_the_model_as_it_was(model: PackedM
     assert model.training
     assert DOCUMENTS == model.network.config._attn_implementation
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def deep_network() -> Any:
+    """Of as many layers as real models have, with numbers as large: they round more than a tiny one's."""
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=64, intermediate_size=128, num_hidden_layers=30, num_attention_heads=4,
+        num_key_value_heads=2, tie_word_embeddings=True, initializer_range=0.3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if "norm" in name:
+                parameter.mul_(4)
+    return network
+
+
+def test_the_rounding_of_a_deep_model_is_no_leak_and_a_leak_in_it_is_found() -> None:
+    model = PackedModel(deep_network())
+
+    assert DOCUMENTS == choose(model)
+    found = self_test(model)
+    assert 1e-5 < max(found)  # or this would be no deeper than the others
+    AttentionInterface.register("leak", attend_across)
+    model.network.set_attn_implementation("leak")
+    assert not is_safe(self_test(model), half=False)
+    assert not is_safe(self_test(model), half=True)
 
 
 def test_a_leaking_way_is_passed_over_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
