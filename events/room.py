@@ -37,7 +37,7 @@ class Room:
 
         `waits`: whether patience is asked when that was not enough.
         """
-        relieved = False
+        attempts = 0
         try:
             while True:
                 try:
@@ -46,9 +46,12 @@ class Room:
                     if not is_full(error, self._log):
                         raise
                     full = error
-                if not relieved or self._reserve.release():
+                attempts += 1
+                released = attempts > 1 and self._reserve.release()
+                # another thread or process may have given it back since we failed: there is room by now
+                if attempts <= 2 or released:
                     relieve()
-                    relieved = self._is_tight = True
+                    self._is_tight = True
                     continue
                 self.is_waiting = True
                 if not waits or self.patience is None or not self.patience():

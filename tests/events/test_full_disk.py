@@ -102,6 +102,28 @@ def test_where_patience_is_set_the_append_waits_for_the_space(disk: SmallDisk, l
     assert not log.room.is_waiting
 
 
+def test_the_reserve_may_be_given_back_by_another_just_when_an_append_has_failed(
+    disk: SmallDisk, place: Workspace, log: Log
+) -> None:
+    reserve = Reserve(place.reserve)
+    assert reserve.keep()
+    disk.fill()
+    failed = 0
+
+    def write() -> int:
+        nonlocal failed
+        try:
+            return (place.root / "more").write_bytes(bytes(4096))
+        except OSError:
+            failed += 1
+            if failed == 2:  # a heartbeat of the same process, say, that failed at the same moment
+                assert reserve.release()
+            raise
+
+    assert 4096 == log.room.make(write)
+    assert 2 == failed
+
+
 def test_an_append_that_is_told_to_stop_waiting_writes_nothing(disk: SmallDisk, log: Log) -> None:
     disk.fill()
     head = fill_up(log)
