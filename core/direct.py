@@ -12,9 +12,8 @@ import fcntl
 import mmap
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
@@ -22,28 +21,28 @@ BLOCK = 8 << 20  # bytes written at a time: whole pages
 
 
 class DirectFile:
-    """A file that must not exist yet, private to its user, for `size` bytes; their space is taken at once.
+    """A file that must not exist yet, private to its user. Entered, it takes the space of its `size` bytes.
 
     One block is filled while the other is written. Raises OSError when the disk has no room or refuses, at
     the latest where the file is left. What was written is on the disk only after an fsync.
     """
 
     def __init__(self, path: Path, size: int) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
-        try:
-            os.posix_fallocate(self._descriptor, 0, size)
-            # memory of its own is aligned to a page
-            self._blocks = [np.frombuffer(mmap.mmap(-1, BLOCK), np.uint8) for _ in range(2)]
-            self._filled = 0  # bytes of the first of them
-            self._go_direct(True)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-        self._writer = ThreadPoolExecutor(1, "direct")
+        self._path, self._size = path, size
+        # memory of its own is aligned to a page
+        self._blocks = [np.frombuffer(mmap.mmap(-1, BLOCK), np.uint8) for _ in range(2)]
+        self._filled = 0  # bytes of the first of them
         self._under_way: Future[None] | None = None
 
     def __enter__(self) -> "DirectFile":
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with ExitStack() as stack:
+            self._descriptor = os.open(self._path, flags, 0o600)
+            stack.callback(os.close, self._descriptor)
+            os.posix_fallocate(self._descriptor, 0, self._size)
+            self._go_direct(True)
+            self._writer = stack.enter_context(ThreadPoolExecutor(1, "direct"))
+            self._open = stack.pop_all()
         return self
 
     def write(self, data: memoryview) -> None:
@@ -58,15 +57,12 @@ class DirectFile:
             if self._filled == BLOCK:
                 self._send()
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        try:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._open:
             if kind is None:
                 self._settle()
                 self._go_direct(False)  # the last block is none of whole pages
                 self._put(self._blocks[0][: self._filled].data)
-        finally:
-            self._writer.shutdown()
-            os.close(self._descriptor)
 
     def _send(self) -> None:
         """The full block goes to the disk, once the one before is there."""

@@ -95,8 +95,8 @@ def test_a_file_system_that_refuses_gets_the_bytes_the_usual_way(
 
 def test_a_file_is_never_written_over_another(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"kept")
-    with pytest.raises(FileExistsError):
-        DirectFile(tmp_path / "file", 10)
+    with pytest.raises(FileExistsError), DirectFile(tmp_path / "file", 10):
+        pass
 
     assert b"kept" == (tmp_path / "file").read_bytes()
 
