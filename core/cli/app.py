@@ -50,11 +50,10 @@ def _known(error: Exception) -> tuple[str, int]:
     """Sentence and exit code of an error that is an answer; any other goes on as it is."""
     from db.engine import LogUnreadable, damage
     from db.processes import RoleTaken
-    from events.codec import UnknownFact
 
     if isinstance(error, RoleTaken):
         return str(error), REFUSED
-    if isinstance(error, LogUnreadable | UnknownFact):
+    if isinstance(error, LogUnreadable):
         return str(error), FAILED
     if isinstance(error, OSError):
         return f"{error.filename or 'the system'}: {error.strerror or error}", FAILED
