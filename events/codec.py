@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from msgspec.structs import fields
 
-from db.engine import LogUnreadable
 from events import types
 from events.types import Event
 from events.upcast import UPCASTS, Upcasts, upcast
@@ -34,7 +33,7 @@ _NOTED = f'"{NONFINITE}":'
 _KINDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
-class UnknownFact(LogUnreadable):
+class UnknownFact(Exception):
     """The log holds a fact that this software does not know: it was written by a newer one."""
 
 

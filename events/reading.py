@@ -6,9 +6,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from db.engine import connect
+from db.engine import LogUnreadable, connect
 from db.migrate import schema_version
-from events.codec import Decoders
+from events.codec import Decoders, UnknownFact
 from events.room import Room
 from events.types import Event, Recorded, Stored
 
@@ -57,7 +57,7 @@ class Reading:
     ) -> Iterator[Recorded]:
         """Facts with `after < seq <= to`, in order; pages by seq, so no read transaction stays open.
 
-        `types`: these alone; `but`: all but these. Raises UnknownFact at the first of them that a newer
+        `types`: these alone; `but`: all but these. Raises LogUnreadable at the first of them that a newer
         evertrain wrote.
         """
         names = None if types is None else [cls.__name__ for cls in types]
@@ -123,12 +123,13 @@ class Reading:
         return seq if found is None else int(found) - 1
 
     def get(self, seq: int) -> Stored | None:
-        """One fact with its whole envelope."""
+        """One fact with its whole envelope. Raises LogUnreadable when a newer evertrain wrote it."""
         row = self.reader.execute(f"SELECT {COLUMNS} FROM event WHERE seq = ?", (seq,)).fetchone()
         if row is None:
             return None
-        _, at, actor, stream, name, version, causation, correlation, data = row
-        return Stored(seq, at, actor, _DECODERS[name, version](data), stream, causation, correlation)
+        seq, at, actor, stream, name, version, causation, correlation, data = row
+        (found,) = unpack([(seq, at, actor, name, version, data)])
+        return Stored(seq, at, actor, found.event, stream, causation, correlation)
 
     def newest(
         self, cls: type[Event], *, stream: str | None = None, to: int | None = None
@@ -194,7 +195,10 @@ class Reading:
 
 
 def unpack(rows: Iterable[Sequence[Any]]) -> Iterator[Recorded]:
-    """Rows of the columns RECORDED as facts."""
+    """Rows of the columns RECORDED as facts. Raises LogUnreadable at one that a newer evertrain wrote."""
     decoders = _DECODERS
-    for seq, at, actor, name, version, data in rows:
-        yield Recorded(seq, at, actor, decoders[name, version](data))
+    try:
+        for seq, at, actor, name, version, data in rows:
+            yield Recorded(seq, at, actor, decoders[name, version](data))
+    except UnknownFact as error:
+        raise LogUnreadable(str(error)) from error

@@ -48,7 +48,6 @@ EXCEPTIONS = {
     "Refused": "refused",
     "BaseRefused": "refused",
     "LogUnreadable": "log_error",
-    "UnknownFact": "log_error",
     "DatabaseError": "log_error",
     "OperationalError": "log_error",
     "FullError": "disk_full",
