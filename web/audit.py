@@ -1,4 +1,4 @@
-"""The audit: pages of the history by filter, what stands beside a fact, and all that matches."""
+"""The audit: pages of the history by filter, and all that matches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 
 from events.codec import TYPES
 from events.log import Log
-from events.reading import RECORDED, unpack
 from events.search import Query, count, facts, find
-from events.types import Recorded, Stored
+from events.types import Stored
 from projections.fold import NUMERIC, State
 from projections.lineage import streams
 from web.forms import number
@@ -19,7 +18,6 @@ STRETCH = 5_000  # facts looked at by one search
 TEXT_STRETCH = 400  # payloads read by one search
 FAR = 50  # times as many, when a person asks to look further
 LONGEST_TEXT = 200
-CAUSES = 12  # steps back from a fact to what led to it
 PIECE = 500  # facts exported at a time
 NUMERIC_NAMES = tuple(cls.__name__ for cls in NUMERIC)
 EVENT_NAMES = tuple(sorted(TYPES))
@@ -161,38 +159,3 @@ def _bounds(log: Log, wanted: Filter) -> tuple[int, int]:
     if wanted.until is not None:
         high = min(high, log.seq_at(wanted.until))
     return low, high
-
-
-def causes(log: Log, fact: Stored) -> list[Stored]:
-    """What led to a fact, the nearest cause first, as far as the log says and `CAUSES` steps back."""
-    found: list[Stored] = []
-    cause = fact.causation
-    while cause is not None and len(found) < CAUSES and (led := log.get(cause)) is not None:
-        found.append(led)
-        # a cause lies before its effect; anything else is no log of ours, and no reason to go in a circle
-        cause = led.causation if led.causation is not None and led.causation < led.seq else None
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What stands beside a fact."""
-
-    previous: int | None  # in its stream
-    next: int | None
-    effects: list[Recorded]  # facts it caused
-
-
-def around(log: Log, fact: Stored) -> Around:
-    """The neighbours in its stream, and what it led to."""
-    here = (fact.stream, fact.seq)
-    before = log.reader.execute(
-        "SELECT seq FROM event WHERE stream = ? AND seq < ? ORDER BY seq DESC LIMIT 1", here
-    ).fetchone()
-    behind = log.reader.execute(
-        "SELECT seq FROM event WHERE stream = ? AND seq > ? ORDER BY seq LIMIT 1", here
-    ).fetchone()
-    caused = log.reader.execute(
-        f"SELECT {RECORDED} FROM event WHERE causation = ? ORDER BY seq LIMIT ?", (fact.seq, PAGE)
-    ).fetchall()
-    return Around(before[0] if before else None, behind[0] if behind else None, list(unpack(caused)))

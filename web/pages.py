@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from events.around import around
 from events.types import Stored
 from projections import documents
 from projections.status import iso
@@ -147,10 +148,10 @@ def _fact(of: Monitor, text: str) -> Stored:
 async def event(request: Request) -> Response:
     def work(of: Monitor) -> str:
         fact = _fact(of, request.path_params["seq"])
-        now, near = of.present.look(), audit.around(of.log, fact)
+        now, near = of.present.look(), around(of.log, fact)
         values = {
             "fact": fact, "line": line(fact, now.state), "payload": msgspec.to_builtins(fact.event),
-            "near": near, "causes": [line(cause, now.state) for cause in audit.causes(of.log, fact)],
+            "near": near, "causes": [line(cause, now.state) for cause in near.causes],
             "changed": replay.changed(of, fact.seq),
             "effects": [line(effect, now.state) for effect in near.effects], "iso": iso(fact.at),
             "version": type(fact.event).VERSION, "steps": documents.steps(fact.event), "channel": "",
@@ -166,10 +167,8 @@ async def event_json(request: Request) -> Response:
 
     def work() -> dict[str, Any]:
         fact = _fact(of, request.path_params["seq"])
-        near = audit.around(of.log, fact)
-        more = {"previous": near.previous, "next": near.next, "effects": [e.seq for e in near.effects]}
-        more["causes"] = [cause.seq for cause in audit.causes(of.log, fact)]
-        return documents.event(fact) | more | {"changed": replay.changed(of, fact.seq, whole=True)["changes"]}
+        changed = replay.changed(of, fact.seq, whole=True)["changes"]
+        return documents.event(fact) | around(of.log, fact).positions | {"changed": changed}
 
     return json(await of.run(work))
 

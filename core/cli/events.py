@@ -121,7 +121,8 @@ def show_event(
     workspace: WorkspaceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """One fact, whole."""
+    """One fact, whole, with what led to it and what it led to."""
+    from events.around import around
     from projections import documents
 
     _, log = open_cli_log(workspace)
@@ -132,4 +133,5 @@ def show_event(
         for step in documents.steps(recorded.event):
             print(json.dumps(step))
         return
-    show(documents.event(recorded), as_json, lambda found: json.dumps(found, indent=2, ensure_ascii=False))
+    found = documents.event(recorded) | around(log, recorded).positions
+    show(found, as_json, lambda found: json.dumps(found, indent=2, ensure_ascii=False))

@@ -10,6 +10,7 @@ import pytest
 
 from core.logbook import open_log
 from db.workspace import Workspace
+from events.types import ServicePaused, ServiceResumed
 from projections import queue
 from projections.fold import PROJECTIONS
 from tests.core.cli.conftest import command
@@ -119,8 +120,24 @@ def test_events(ask: Run, run: Run) -> None:
 
     assert list(range(1, len(lines) + 1)) == [line["seq"] for line in lines]
     assert {"seq", "at", "actor", "stream", "type", "causation", "correlation", "data"} == first.keys()
-    assert first == ask("events", "show", "1")
+    shown = ask("events", "show", "1")
+    assert first == {key: shown[key] for key in first} and [] == shown["causes"]
     run("events", "show", str(len(lines) + 1), check=2)
+
+
+def test_an_event_names_what_led_to_it_and_what_it_led_to(place: Workspace, run: Run, ask: Run) -> None:
+    run("pause")
+    log = open_log(place, "cli")
+    asked = log.head()
+    (first,) = log.append(ServicePaused(request=asked), causation=asked)
+    (second,) = log.append(ServiceResumed(request=asked), causation=first)
+    log.close()
+    shown = {seq: ask("events", "show", str(seq)) for seq in (asked, first, second)}
+
+    assert [[], [asked], [first, asked]] == [fact["causes"] for fact in shown.values()]
+    assert [[first], [second], []] == [fact["effects"] for fact in shown.values()]
+    assert [first, second, None] == [fact["next"] for fact in shown.values()]
+    assert (asked, first) == (shown[first]["previous"], shown[second]["previous"])
 
 
 def of_done(event: dict[str, Any]) -> bool:
