@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from web import keeping_views, readings, run_views, system_views, views
+from web import keeping_views, readings, run_views, system_views, views, zoom
 from web.hub import Hub, message
+from web.plots import Curves
 from web.present import Now, Present
 from web.render import fragment
 
@@ -16,7 +17,7 @@ POLL_SECONDS = 0.025  # asking whether anybody has committed costs 4 µs
 TEXT_SECONDS = 0.1  # least time between two messages
 CALM_SECONDS = 1.0  # what changes without a fact: a process that fell silent, memory in use
 CHART_SECONDS = 1.5
-TABLE_SECONDS = 5.0  # small charts and the table of numbers
+TABLE_SECONDS = 5.0  # small charts, the table of numbers and where to look closer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,13 @@ def _overview(whole: bool) -> Channel:
     return Channel(
         lambda present, now: views.overview(now), ("newest",),
         ("nav", "state", "figures", "controls", "alerts", "machine", "next", "facts"), ("loss-chart",),
-        ("small-charts", "loss-table"), lambda present: views.charts(present.curves(whole)),
+        ("zoom", "small-charts", "loss-table"),
+        lambda present: _drawn(present.curves(whole), "/", {"range": "all"} if whole else {}),
     )  # fmt: skip
+
+
+def _drawn(curves: Curves, path: str, query: Mapping[str, str], newest: bool = True) -> dict[str, Any]:
+    return views.charts(curves, newest) | zoom.controls(curves.trail, path, query)
 
 
 def _calm(prepare: Callable[[Present, Now], dict[str, Any]], *fragments: str) -> Channel:
@@ -70,8 +76,11 @@ def channel(present: Present, name: str) -> Channel | None:
         return None
     return Channel(
         lambda present, now: run_views.run(present, now, found.id), (),
-        ("nav", "run-state", "run-tables", "run-facts"), ("loss-chart",), ("small-charts", "loss-table"),
-        lambda present: run_views.charts(present, found.id),
+        ("nav", "run-state", "run-tables", "run-facts"), ("loss-chart",),
+        ("zoom", "small-charts", "loss-table"),
+        lambda present: _drawn(
+            present.curves_of(present.state().run.runs[found.id]), f"/runs/{found.id}", {}, newest=False
+        ),
     )  # fmt: skip
 
 

@@ -89,17 +89,12 @@ def span_of(request: Request) -> Span | None:
 
 
 def zoom_of(request: Request, curves: Curves, at: int | None = None) -> dict[str, Any]:
-    """What the chart's surroundings print: where one may go from the steps that are shown.
+    """What stands under the chart of this address.
 
     `at`: the position that is shown, where the address does not say it.
     """
-    trail, query = curves.trail, dict(request.query_params)
-    if at is not None:
-        query["at"] = str(at)
-    found = zoom.zoom(
-        trail.first_step, trail.last_step, trail.span, trail.end, request.url.path, query
-    )
-    return {"zoom": found, "curves_json": zoom.export(trail.run, trail.span, query.get("at", ""))}
+    query = dict(request.query_params) | ({} if at is None else {"at": str(at)})
+    return zoom.controls(curves.trail, request.url.path, query)
 
 
 def missing(what: str) -> HTTPException:

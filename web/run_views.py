@@ -51,11 +51,6 @@ def run(seen: Seen, now: Now, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def charts(seen: Seen, name: str) -> dict[str, Any]:
-    """The charts of one run. Raises KeyError."""
-    return views.charts(seen.curves_of(seen.state().run.runs[name]), newest=False)
-
-
 def file(seen: Seen, now: Now, sha256: str) -> dict[str, Any]:
     """The page of one file. Raises KeyError for one that was never received."""
     document = reports.file_report(now.state, sha256)

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 from urllib.parse import urlencode
 
 from projections.figures import count
 from web.forms import number
-from web.trail import LAST_STEP, Span
+from web.trail import LAST_STEP, Span, Trail
 
 PARTS = 4  # of a chart, as its axis is divided
 
@@ -75,6 +76,12 @@ def zoom(
             ("Wider", link(first - step, last + step)), *ways,
         ]  # fmt: skip
     return Zoom(first, last, shown is not None, path, tuple(parts), tuple(ways), kept)
+
+
+def controls(trail: Trail, path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """What stands under a chart: where one may go from the steps shown, and their columns as JSON."""
+    found = zoom(trail.first_step, trail.last_step, trail.span, trail.end, path, query)
+    return {"zoom": found, "curves_json": export(trail.run, trail.span, query.get("at", ""))}
 
 
 def export(run: str | None, shown: Span | None, at: str) -> str:

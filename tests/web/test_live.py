@@ -90,6 +90,18 @@ def test_a_step_reaches_an_open_page_with_its_position(story: Story, served: Ser
         assert f'data-seq="{written}"' in seen[2]
 
 
+def test_a_page_opened_before_the_first_step_is_told_where_to_look_closer(
+    story: Story, served: Served
+) -> None:
+    with served.get("/") as answer:
+        assert 'class="zoom" id="zoom"' in (page := answer.read().decode()) and 'name="from"' not in page
+    with served.get(f"/live?page=overview&seq={story.log.head()}") as stream:
+        story.steps(1, 8)
+        text = next(m[2] for m in messages(stream) if m[0] == "zoom" and "from=1&amp;to=2" in m[2])
+
+    assert 'name="from"' in text and 'value="8"' in text
+
+
 def test_a_viewer_who_was_away_gets_everything_afresh(story: Story, served: Served) -> None:
     story.steps(1, 1, loss=4.25)
     with served.get(f"/live?page=overview&seq={story.log.head()}", Last_Event_ID="1") as stream:
