@@ -1,8 +1,8 @@
 """Training speed: the whole product path against the trainers that a user would pick instead, and the limit.
 
 Trained tokens per CPU second, one thread, fp32; every arm trains the same documents once, in turn, on the
-same model, with as many tokens an optimizer step on average. BENCH_ROUNDS sets the rounds: one round's ratio to
-the limit swings by a tenth either way on a shared machine, so fewer than nine tell more of it than of us.
+model, with as many tokens an optimizer step on average. BENCH_ROUNDS sets the rounds: one round's ratio
+to the limit swings by a tenth either way on a shared machine, so fewer than nine tell more of it than of us.
 """
 
 import os
