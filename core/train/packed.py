@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core.train.losses import Bias, Losses, biased_cross_entropy, summed_cross_entropy
+from core.train.narrow import narrow
 
 
 class Tokens(Protocol):
@@ -88,6 +89,7 @@ class PackedModel(nn.Module):
         super().__init__()
         self.network = network
         self.autocast_dtype = autocast_dtype
+        narrow(network)
 
     @property
     def device(self) -> torch.device:
@@ -118,6 +120,7 @@ class PackedModel(nn.Module):
                 position_ids=batch.position_ids,
                 use_cache=False,
                 documents=batch.lengths,
+                predictors=batch.predictors,
             ).last_hidden_state[0]
         chosen: Tensor = states.index_select(0, batch.predictors)
         return chosen
