@@ -59,7 +59,7 @@ def _refuses(folder: Path) -> bool:
 
 
 class Reserve:
-    """The file `.evertrain/reserve` of a workspace; it is whole or it is not there."""
+    """The file `.evertrain/reserve` of a workspace; it is whole, or empty and about to go, or not there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,13 +71,21 @@ class Reserve:
         return max(LEAST, min(MOST, int(SHARE * whole)))
 
     @property
+    def is_there(self) -> bool:
+        """Is it whole? An empty one was being given back by a process that died over it."""
+        try:
+            return self.path.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    @property
     def missing(self) -> int:
         """Bytes that others must leave free for it: 0 while it is there."""
-        return 0 if self.path.exists() else self.size
+        return 0 if self.is_there else self.size
 
     def keep(self) -> bool:
         """Make it, really allocated, unless it is there; False when there is not twice the space it takes."""
-        if self.path.exists():
+        if self.is_there:
             return True
         size = self.size
         if shutil.disk_usage(_existing(self.path)).free < 2 * size:
@@ -98,11 +106,15 @@ class Reserve:
         return True
 
     def release(self) -> bool:
-        """Give it back to whoever must write now. A removal needs no space. False: it was not there."""
+        """Give it back to whoever must write now; that needs no space. False: it was not there, or is gone.
+
+        The bytes go before the name: whoever finds the name gone has the space, whoever gave it back.
+        """
         try:
-            self.path.unlink()
+            os.truncate(self.path, 0)
         except FileNotFoundError:
             return False
+        self.path.unlink(missing_ok=True)
         return True
 
 

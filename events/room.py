@@ -25,7 +25,7 @@ class Room:
 
     def was_tight(self) -> bool:
         """True once, when the reserve is there again after the disk was full."""
-        if self._is_tight and self._reserve.path.exists():
+        if self._is_tight and self._reserve.is_there:
             self._is_tight = False
             return True
         return False

@@ -3,10 +3,12 @@
 import errno
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from db import reserve
 from db.engine import driver
 from db.processes import RoleLock, holder
 from db.reserve import LEAST, MOST, SHARE, LogFull, NoRoom, Reserve, is_full
@@ -53,6 +55,36 @@ def test_where_it_would_take_the_last_space_it_is_not_made_and_others_leave_room
 
     assert (False, LEAST) == (made, without)
     assert (True, 0) == (reserve.keep(), reserve.missing)
+
+
+def test_whoever_finds_it_gone_finds_its_space(
+    small_disk: MakeDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name is gone before its bytes are free: whoever came in between was refused, with room on the way."""
+    monkeypatch.setattr(reserve, "LEAST", 256 << 20)  # large, so that to free it takes a while
+    monkeypatch.setattr(reserve, "MOST", 256 << 20)
+    disk = small_disk(560 << 20)
+    ours, theirs = Reserve(disk.root / "reserve"), Reserve(disk.root / "reserve")
+    assert ours.keep()
+    disk.fill()
+
+    with ThreadPoolExecutor(1) as other:
+        released = other.submit(theirs.release)
+        while ours.release():
+            pass
+        free = disk.free
+
+    released.result()
+    assert free >= 256 << 20
+
+
+def test_one_that_was_being_given_back_when_its_process_died_is_made_anew(small_disk: MakeDisk) -> None:
+    disk = small_disk(64 << 20)
+    kept = Reserve(disk.root / "reserve")
+    kept.path.touch()  # emptied, and not yet removed
+
+    assert kept.missing == kept.size
+    assert kept.keep() and kept.size == kept.path.stat().st_size and not kept.missing
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
